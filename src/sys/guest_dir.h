@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one way to touch a folder that the guest can write. Every name in it is the attacker's: links, FIFOs,
+// devices, huge files. openat2(2) with RESOLVE_BENEATH | NO_SYMLINKS | NO_MAGICLINKS does the walking.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace pinhole::sys {
+
+class GuestDir {
+ public:
+  static Result<GuestDir> open(const std::filesystem::path& path);
+  /// A regular file of at most `limit` bytes; anything else is an error, never a wait.
+  [[nodiscard]] Result<std::string> read(const std::string& relative, std::uint64_t limit) const;
+  /// A new file (O_EXCL): never written over, never through a link.
+  [[nodiscard]] Result<void> create(const std::string& relative, std::string_view content) const;
+
+ private:
+  explicit GuestDir(Fd fd) : fd_(std::move(fd)) {}
+  Fd fd_;
+};
+
+}  // namespace pinhole::sys
