@@ -21,7 +21,8 @@ T load_le(std::span<const std::uint8_t> bytes, std::size_t offset) {
 
 template <std::unsigned_integral T>
 void store_le(std::span<std::uint8_t> bytes, std::size_t offset, T value) {
-  for (std::size_t i = 0; i < sizeof(T); ++i) bytes[offset + i] = static_cast<std::uint8_t>(value >> (8 * i));
+  for (std::size_t i = 0; i < sizeof(T); ++i)
+    bytes[offset + i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
 
 }  // namespace pinhole

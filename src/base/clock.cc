@@ -26,11 +26,14 @@ std::string now_text() { return format_time(system_clock::now()); }
 
 std::optional<system_clock::time_point> parse_time(std::string_view text) {
   // Fixed positions: 0123-56-89T12:45:78[.012]Z
-  if ((text.size() != 20 && text.size() != 24) || text[4] != '-' || text[7] != '-' || text[10] != 'T' ||
-      text[13] != ':' || text[16] != ':' || text.back() != 'Z' || (text.size() == 24 && text[19] != '.')) {
+  if ((text.size() != 20 && text.size() != 24) || text[4] != '-' || text[7] != '-' ||
+      text[10] != 'T' || text[13] != ':' || text[16] != ':' || text.back() != 'Z' ||
+      (text.size() == 24 && text[19] != '.')) {
     return std::nullopt;
   }
-  const auto number = [&](std::size_t at, std::size_t length) { return parse_u64(text.substr(at, length)); };
+  const auto number = [&](std::size_t at, std::size_t length) {
+    return parse_u64(text.substr(at, length));
+  };
   const auto year = number(0, 4), month = number(5, 2), day = number(8, 2);
   const auto hour = number(11, 2), minute = number(14, 2), second = number(17, 2);
   const auto fraction = text.size() == 24 ? number(20, 3) : 0;

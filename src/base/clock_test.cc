@@ -14,7 +14,8 @@ TEST(Clock, FormatsAndReadsBackRfc3339) {
 }
 
 TEST(Clock, RefusesWhatIsNotATime) {
-  for (const char* bad : {"", "2026-13-22T17:36:22Z", "2026-11-22 17:36:22Z", "2026-11-22T17:36:22.86Z", "2026-02-30T00:00:00Z"}) {
+  for (const char* bad : {"", "2026-13-22T17:36:22Z", "2026-11-22 17:36:22Z",
+                          "2026-11-22T17:36:22.86Z", "2026-02-30T00:00:00Z"}) {
     EXPECT_FALSE(parse_time(bad)) << bad;
   }
 }

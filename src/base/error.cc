@@ -7,9 +7,7 @@
 
 namespace pinhole {
 
-std::string errno_text(int error_number) {
-  return std::generic_category().message(error_number);
-}
+std::string errno_text(int error_number) { return std::generic_category().message(error_number); }
 
 std::string format_error(std::string_view program, const Error& error) {
   std::string text = fmt::format("{}: {}\n", program, printable(error.message));

@@ -25,7 +25,8 @@ struct Error {
   std::vector<std::string> details = {};
   std::string fix = {};
   int exit_status = 1;
-  /// A stable identifier for programs (`denied_by_policy`, `name_invalid`); empty where none is defined.
+  /// A stable identifier for programs (`denied_by_policy`, `name_invalid`); empty where none is
+  /// defined.
   std::string code = {};
 
   [[nodiscard]] Error context(std::string_view doing) && {
@@ -66,12 +67,13 @@ std::string format_error(std::string_view program, const Error& error);
 #define PINHOLE_TRY_NAME(a, b) PINHOLE_TRY_NAME2(a, b)
 /// `PINHOLE_TRY(auto file, open_file(path));` returns the error, or declares `file`.
 /// Not for expressions that hold a co_await.
-#define PINHOLE_TRY(declaration, ...) PINHOLE_TRY_IMPL(PINHOLE_TRY_NAME(try_, __LINE__), declaration, __VA_ARGS__)
-#define PINHOLE_TRY_IMPL(name, declaration, ...)                                \
-  auto name = (__VA_ARGS__);                                                     \
-  if (!name) return std::unexpected(std::move(name).error());                   \
+#define PINHOLE_TRY(declaration, ...) \
+  PINHOLE_TRY_IMPL(PINHOLE_TRY_NAME(try_, __LINE__), declaration, __VA_ARGS__)
+#define PINHOLE_TRY_IMPL(name, declaration, ...)              \
+  auto name = (__VA_ARGS__);                                  \
+  if (!name) return std::unexpected(std::move(name).error()); \
   declaration = *std::move(name)
 /// The same for Result<void>, or where the value does not matter.
-#define PINHOLE_TRY_VOID(...)                                                    \
-  if (auto pinhole_try = (__VA_ARGS__); !pinhole_try)                            \
+#define PINHOLE_TRY_VOID(...)                         \
+  if (auto pinhole_try = (__VA_ARGS__); !pinhole_try) \
   return std::unexpected(std::move(pinhole_try).error())

@@ -13,7 +13,8 @@ namespace pinhole {
 
 enum class LogLevel { error, warning, info, debug };
 
-/// The name in front of each line and the least important level that is written. Called once, in main.
+/// The name in front of each line and the least important level that is written. Called once, in
+/// main.
 void set_log(std::string_view program, LogLevel level);
 void log_line(LogLevel level, std::string_view text);
 

@@ -17,7 +17,9 @@ using Sha256Digest = std::array<std::uint8_t, 32>;
 class Sha256 {
  public:
   Sha256() { nettle_sha256_init(&context_); }
-  void update(std::span<const std::uint8_t> bytes) { nettle_sha256_update(&context_, bytes.size(), bytes.data()); }
+  void update(std::span<const std::uint8_t> bytes) {
+    nettle_sha256_update(&context_, bytes.size(), bytes.data());
+  }
   void update(std::string_view text);
   /// The digest of all that was given; starts anew afterwards.
   Sha256Digest finish();

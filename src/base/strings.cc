@@ -62,7 +62,8 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   if (unit.empty() || unit == "B") return number;
   constexpr std::string_view kUnits = "KMGT";
   const std::size_t power = kUnits.find(unit[0]);
-  if (power == std::string_view::npos || (unit.size() > 1 && unit.substr(1) != "iB")) return std::nullopt;
+  if (power == std::string_view::npos || (unit.size() > 1 && unit.substr(1) != "iB"))
+    return std::nullopt;
   const std::uint64_t scale = std::uint64_t{1} << (10 * (power + 1));
   if (*number > std::numeric_limits<std::uint64_t>::max() / scale) return std::nullopt;
   return *number * scale;
@@ -98,7 +99,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::optional<std::string> closest(std::string_view word, std::span<const std::string_view> candidates) {
+std::optional<std::string> closest(std::string_view word,
+                                   std::span<const std::string_view> candidates) {
   constexpr std::size_t kLongestWord = 64;  // a hostile file cannot make this quadratic
   if (word.size() > kLongestWord) return std::nullopt;
   std::optional<std::string> best;

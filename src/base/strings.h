@@ -25,6 +25,7 @@ std::optional<std::uint64_t> parse_size(std::string_view text);
 /// "3.2 MiB", for people.
 std::string format_size(std::uint64_t bytes);
 /// The candidate that is closest to `word` by edit distance, when close enough for "did you mean".
-std::optional<std::string> closest(std::string_view word, std::span<const std::string_view> candidates);
+std::optional<std::string> closest(std::string_view word,
+                                   std::span<const std::string_view> candidates);
 
 }  // namespace pinhole

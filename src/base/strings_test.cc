@@ -25,7 +25,8 @@ TEST(Strings, ParseSizeKnowsBinaryUnits) {
   EXPECT_EQ(parse_size("2GiB"), 2147483648U);
   EXPECT_EQ(parse_size("2G"), 2147483648U);
   EXPECT_EQ(parse_size("512"), 512U);
-  for (const char* bad : {"", "KiB", "1kB", "1.5GiB", "99999999999TiB"}) EXPECT_FALSE(parse_size(bad)) << bad;
+  for (const char* bad : {"", "KiB", "1kB", "1.5GiB", "99999999999TiB"})
+    EXPECT_FALSE(parse_size(bad)) << bad;
 }
 
 TEST(Strings, ClosestSuggestsOnlyNearWords) {

@@ -33,10 +33,11 @@ using boost::system::error_code;
 /// Completion token: `auto [error, n] = co_await socket.async_read_some(buffer, as_result);`
 inline constexpr auto as_result = asio::as_tuple(asio::use_awaitable);
 
-/// What `operation` returns, or nothing when `limit` passed first (the operation is cancelled then).
-/// boost 1.81 has no cancel_after.
+/// What `operation` returns, or nothing when `limit` passed first (the operation is cancelled
+/// then). boost 1.81 has no cancel_after.
 template <typename T>
-asio::awaitable<std::optional<T>> with_deadline(asio::awaitable<T> operation, std::chrono::milliseconds limit) {
+asio::awaitable<std::optional<T>> with_deadline(asio::awaitable<T> operation,
+                                                std::chrono::milliseconds limit) {
   using namespace asio::experimental::awaitable_operators;
   asio::steady_timer timer(co_await asio::this_coro::executor, limit);
   auto first = co_await (std::move(operation) || timer.async_wait(as_result));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files and folders of ours: bounded reads, atomic writes, locks, temporary folders. For a folder that
-// the guest can write, use sys/guest_dir.h and nothing else.
+// Files and folders of ours: bounded reads, atomic writes, locks, temporary folders. For a folder
+// that the guest can write, use sys/guest_dir.h and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -16,19 +16,23 @@ namespace pinhole::sys {
 
 namespace fs = std::filesystem;
 
-/// The whole of a regular file of at most `limit` bytes; a longer one, a folder, a FIFO or a device is an error.
+/// The whole of a regular file of at most `limit` bytes; a longer one, a folder, a FIFO or a device
+/// is an error.
 Result<std::string> read_file(const fs::path& path, std::uint64_t limit);
 
-/// Written to a temporary name beside `path`, synced, renamed: a reader sees the old content or the new one.
+/// Written to a temporary name beside `path`, synced, renamed: a reader sees the old content or the
+/// new one.
 Result<void> write_file_atomic(const fs::path& path, std::string_view content, int mode = 0600);
 
-/// Opens for appending, creating it with mode 0600; one write(2) of a line is never torn by another.
+/// Opens for appending, creating it with mode 0600; one write(2) of a line is never torn by
+/// another.
 Result<Fd> open_append(const fs::path& path);
 
 /// All of `bytes` to a descriptor, through short writes and EINTR.
 Result<void> write_all(int fd, std::string_view bytes);
 
-/// Creates `path` and its parents, 0700 where new; an existing folder of another user or writable by others is an error.
+/// Creates `path` and its parents, 0700 where new; an existing folder of another user or writable
+/// by others is an error.
 Result<void> make_private_dir(const fs::path& path);
 
 /// Removes a folder of ours with all that is in it, never following a symbolic link out of it.
@@ -59,7 +63,8 @@ class TempDir {
   fs::path path_;
 };
 
-/// Free bytes for an ordinary user on the file system that holds `path` (its nearest existing parent).
+/// Free bytes for an ordinary user on the file system that holds `path` (its nearest existing
+/// parent).
 Result<std::uint64_t> free_space(const fs::path& path);
 
 }  // namespace pinhole::sys

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one way to touch a folder that the guest can write. Every name in it is the attacker's: links, FIFOs,
-// devices, huge files. openat2(2) with RESOLVE_BENEATH | NO_SYMLINKS | NO_MAGICLINKS does the walking.
+// The one way to touch a folder that the guest can write. Every name in it is the attacker's:
+// links, FIFOs, devices, huge files. openat2(2) with RESOLVE_BENEATH | NO_SYMLINKS | NO_MAGICLINKS
+// does the walking.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -28,8 +27,9 @@ struct IdMap {
 
 /// How the child is set apart from the host. Where a member is left out, the child shares it.
 struct Isolation {
-  /// A user namespace. `id_map` empty: only the caller's own ids, mapped to themselves (needs no helper).
-  /// Otherwise the maps are written by newuidmap/newgidmap (package uidmap) and the child becomes id 0 inside.
+  /// A user namespace. `id_map` empty: only the caller's own ids, mapped to themselves (needs no
+  /// helper). Otherwise the maps are written by newuidmap/newgidmap (package uidmap) and the child
+  /// becomes id 0 inside.
   bool user = false;
   std::vector<IdMap> uid_map = {};
   std::vector<IdMap> gid_map = {};
@@ -40,20 +40,24 @@ struct Isolation {
   std::vector<std::filesystem::path> empty_dirs = {};
 };
 
-/// What to start. The child inherits no environment, no descriptor and no signal mask but what stands here.
+/// What to start. The child inherits no environment, no descriptor and no signal mask but what
+/// stands here.
 struct Command {
-  std::filesystem::path program;          // absolute
-  std::vector<std::string> args = {};     // without argv[0]
+  std::filesystem::path program;       // absolute
+  std::vector<std::string> args = {};  // without argv[0]
   std::map<std::string, std::string> environment = {};
   std::filesystem::path working_dir = "/";
-  /// Child's descriptor number -> the parent's descriptor (borrowed for the call). 0 is /dev/null unless given;
-  /// 1 and 2 are /dev/null unless given. Numbers from 3 up should be dense and small.
+  /// Child's descriptor number -> the parent's descriptor (borrowed for the call). 0 is /dev/null
+  /// unless given; 1 and 2 are /dev/null unless given. Numbers from 3 up should be dense and small.
   std::map<int, int> descriptors = {};
   Isolation isolation = {};
-  /// SIGKILL when the thread that called spawn() ends (prctl PR_SET_PDEATHSIG): call it from a thread that lives as
-  /// long as the process.
+  /// SIGKILL when the thread that called spawn() ends (prctl PR_SET_PDEATHSIG): call it from a
+  /// thread that lives as long as the process.
   bool die_with_parent = true;
   bool new_session = false;  // setsid(): survives the terminal; a supervisor wants this
+  /// Only for programs that must be setuid (newuidmap) or start such ones (mmdebstrap); else
+  /// no_new_privs is set.
+  bool may_gain_privileges = false;
   /// Refuses chmod/mknod/open with setuid, setgid bits or device types, by seccomp. For virtiofsd.
   bool refuse_special_files = false;
 };
@@ -93,8 +97,8 @@ class Process {
   std::optional<ExitStatus> ended_;
 };
 
-/// Returns once the child has called execve, so a missing program or a refused namespace is an error here,
-/// with the step that failed in its message.
+/// Returns once the child has called execve, so a missing program or a refused namespace is an
+/// error here, with the step that failed in its message.
 Result<Process> spawn(const Command& command);
 
 /// What a short-lived program said. `out` and `err` are cut at the limit.
@@ -111,10 +115,13 @@ struct RunLimits {
 /// Runs `command` to its end; a passed deadline kills it and is an error.
 Result<Output> run(Command command, const RunLimits& limits);
 
-/// First act of every program's main: no core dumps, not dumpable, no new privileges, umask 077.
+/// First act of every program's main: no core dumps, not dumpable (so no other process of the user
+/// reads our memory), umask 077, SIGPIPE ignored. no_new_privs is set on what we spawn instead: the
+/// supervisor itself must be able to run newuidmap.
 void harden_self();
 
-/// Processes that are certainly ours: same pid, same start time (field 22 of /proc/PID/stat), same host boot.
+/// Processes that are certainly ours: same pid, same start time (field 22 of /proc/PID/stat), same
+/// host boot.
 Result<std::uint64_t> process_start_time(pid_t pid);
 
 }  // namespace pinhole::sys

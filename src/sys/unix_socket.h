@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Unix stream sockets by path. A path has at most 107 bytes (sun_path); longer ones are a clear error.
+// Unix stream sockets by path. A path has at most 107 bytes (sun_path); longer ones are a clear
+// error.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +14,15 @@
 
 namespace pinhole::sys {
 
-/// A listening non-blocking socket, mode 0600. A leftover socket file at `path` that nobody listens on is
-/// replaced; one that answers is an error ("already in use").
+/// A listening non-blocking socket, mode 0600. A leftover socket file at `path` that nobody listens
+/// on is replaced; one that answers is an error ("already in use").
 Result<Fd> listen_unix(const std::filesystem::path& path, int backlog = 128);
 
 /// A connected blocking socket.
 Result<Fd> connect_unix(const std::filesystem::path& path);
 
-/// A non-blocking connect that never waits. `busy` is EAGAIN: the listener's backlog is full; try again later.
+/// A non-blocking connect that never waits. `busy` is EAGAIN: the listener's backlog is full; try
+/// again later.
 enum class ConnectOutcome { connected, busy, refused };
 struct ConnectResult {
   ConnectOutcome outcome = ConnectOutcome::refused;

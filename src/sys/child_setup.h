@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens between fork and execve. Internal to sys.
+#pragma once
+
+#include <sys/types.h>
+
+#include "sys/process.h"
+
+namespace pinhole::sys {
+
+/// Sent through the report pipe when a step fails; the pipe closes by itself when execve succeeds.
+struct SetupFailure {
+  int error = 0;
+  /// A string literal: parent and child are the same program, so the address means the same in
+  /// both.
+  const char* step = nullptr;
+};
+
+struct ChildPipes {
+  int report = -1;  // child writes a SetupFailure
+  int ready = -1;   // child writes one byte once its user namespace exists
+  int go = -1;      // child reads one byte once its id maps are written
+  pid_t parent = -1;
+};
+
+/// The ordered list of steps of a new child; ends in execve or in a report.
+[[noreturn]] void become_child(const Command& command, const ChildPipes& pipes);
+
+}  // namespace pinhole::sys

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/files.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "sys/guest_dir.h"
+#include "sys/unix_socket.h"
+
+namespace pinhole::sys {
+namespace {
+
+class Files : public testing::Test {
+ protected:
+  TempDir folder_ = TempDir::make().value();
+  fs::path at(const char* name) { return folder_.path() / name; }
+  void put(const char* name, std::string_view text) { std::ofstream(at(name)) << text; }
+};
+
+TEST_F(Files, ReadFileIsBoundedAndTakesOnlyFiles) {
+  put("small", "text");
+  EXPECT_EQ(read_file(at("small"), 4).value(), "text");
+  EXPECT_EQ(read_file(at("small"), 3).error().message,
+            at("small").string() + " is larger than 3 bytes");
+  EXPECT_EQ(read_file(folder_.path(), 4).error().message,
+            "cannot read " + folder_.path().string() + ": it is a folder, not a file");
+  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
+  EXPECT_EQ(read_file(at("fifo"), 4).error().message,
+            "cannot read " + at("fifo").string() + ": it is a special file, not a file");
+}
+
+TEST_F(Files, AtomicWriteReplacesAndLeavesNothingBeside) {
+  ASSERT_TRUE(write_file_atomic(at("f"), "one"));
+  ASSERT_TRUE(write_file_atomic(at("f"), "two"));
+  EXPECT_EQ(read_file(at("f"), 10).value(), "two");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()), 1);
+  EXPECT_FALSE(write_file_atomic(at("missing/f"), "x"));
+}
+
+TEST_F(Files, LockIsHeldByOneOnly) {
+  auto first = try_lock(at("lock")).value();
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(try_lock(at("lock")).value());
+  first.reset();
+  EXPECT_TRUE(try_lock(at("lock")).value());
+}
+
+TEST_F(Files, PrivateDirRefusesWhatOthersCanWrite) {
+  EXPECT_TRUE(make_private_dir(at("a/b/c")));
+  EXPECT_TRUE(make_private_dir(at("a/b/c")));
+  ::chmod(at("a/b").c_str(), 0777);
+  EXPECT_EQ(make_private_dir(at("a/b")).error().message,
+            "folder " + at("a/b").string() + " can be written by others");
+}
+
+TEST_F(Files, RemoveTreeStaysInside) {
+  fs::create_directories(at("tree/deep"));
+  put("outside", "kept");
+  fs::create_symlink(at("outside"), at("tree/deep/link"));
+  fs::create_directory_symlink(folder_.path(), at("tree/up"));
+  EXPECT_TRUE(remove_tree(at("tree")));
+  EXPECT_FALSE(fs::exists(at("tree")));
+  EXPECT_TRUE(fs::exists(at("outside")));
+  EXPECT_TRUE(remove_tree(at("tree")));
+}
+
+TEST_F(Files, GuestDirReadsRegularFilesBeneathItAndNothingElse) {
+  put("plain", "ok");
+  fs::create_symlink("/etc/passwd", at("link"));
+  fs::create_directory_symlink("/etc", at("dir"));
+  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
+  const auto guest = GuestDir::open(folder_.path()).value();
+  EXPECT_EQ(guest.read("plain", 10).value(), "ok");
+  for (const char* attack : {"link", "dir/passwd", "../passwd", "/etc/passwd", "fifo", "missing"}) {
+    EXPECT_FALSE(guest.read(attack, 1 << 20)) << attack;
+  }
+  EXPECT_FALSE(guest.read("plain", 1));
+  EXPECT_TRUE(guest.create("new", "x"));
+  EXPECT_FALSE(guest.create("new", "y"));
+  EXPECT_FALSE(guest.create("link", "y"));
+}
+
+TEST_F(Files, UnixSocketReplacesALeftoverButNotALiveOne) {
+  {
+    auto live = listen_unix(at("s")).value();
+    EXPECT_EQ(listen_unix(at("s")).error().message,
+              "cannot listen on " + at("s").string() + ": it is already in use");
+  }
+  EXPECT_TRUE(listen_unix(at("s")));  // the file is still there, nobody listens
+  EXPECT_FALSE(listen_unix(at(std::string(120, 'x').c_str())));
+  put("file", "");
+  EXPECT_FALSE(listen_unix(at("file")));
+}
+
+TEST_F(Files, ConnectSaysBusyWhenTheBacklogIsFull) {
+  const auto listener = listen_unix(at("s"), 0).value();
+  std::vector<ConnectResult> held;
+  do {
+    held.push_back(try_connect_unix(at("s")));
+    ASSERT_LT(held.size(), 100U);
+  } while (held.back().outcome == ConnectOutcome::connected);
+  EXPECT_EQ(held.back().outcome, ConnectOutcome::busy);
+  EXPECT_EQ(try_connect_unix(at("nobody")).outcome, ConnectOutcome::refused);
+}
+
+}  // namespace
+}  // namespace pinhole::sys

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/strings.h"
+#include "sys/child_setup.h"
+#include "sys/files.h"
+#include "sys/unix_socket.h"
+#include "sys/user.h"
+
+namespace pinhole::sys {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+int pidfd_open(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+
+ExitStatus status_of(int wait_status) {
+  if (WIFSIGNALED(wait_status)) return {.signaled = true, .value = WTERMSIG(wait_status)};
+  return {.signaled = false, .value = WEXITSTATUS(wait_status)};
+}
+
+/// newuidmap/newgidmap PID inside outside count …
+Result<void> write_id_map(std::string_view tool, pid_t pid, const std::vector<IdMap>& map) {
+  const auto program = find_program(tool);
+  if (!program) {
+    return fail(
+        Error{.message = fmt::format(
+                  "{} is missing; without it files of the workspace would get wrong owners", tool),
+              .fix = "sudo apt-get install uidmap"});
+  }
+  Command command{.program = *program, .args = {std::to_string(pid)}, .may_gain_privileges = true};
+  for (const IdMap& line : map) {
+    for (const std::uint32_t number : {line.inside, line.outside, line.count})
+      command.args.push_back(std::to_string(number));
+  }
+  PINHOLE_TRY(const Output output, run(std::move(command), {.time = std::chrono::seconds(10)}));
+  if (!output.status.ok()) {
+    return fail(
+        Error{.message = fmt::format("{} {}: {}", tool, output.status.text(), trim(output.err)),
+              .fix = "grant this user subordinate ids: sudo usermod --add-subuids 100000-165535 "
+                     "--add-subgids 100000-165535 $USER"});
+  }
+  return {};
+}
+
+/// The parent's half of the handshake with a child that asked for a full id map.
+Result<void> map_ids(const Command& command, pid_t pid, int ready_fd, int go_fd) {
+  char byte = 0;
+  if (::read(ready_fd, &byte, 1) != 1) return {};  // the child failed before; its report says why
+  PINHOLE_TRY_VOID(write_id_map("newuidmap", pid, command.isolation.uid_map));
+  PINHOLE_TRY_VOID(write_id_map("newgidmap", pid, command.isolation.gid_map));
+  return write_all(go_fd, "g");
+}
+
+Result<void> await_exec(const Command& command, int report_fd) {
+  SetupFailure failure{};
+  const ssize_t n = ::read(report_fd, &failure, sizeof(failure));
+  if (n == 0) return {};  // closed by execve
+  if (n != static_cast<ssize_t>(sizeof(failure)))
+    return fail("cannot start {}: it ended before it ran", command.program.string());
+  return fail("cannot start {}: {}: {}", command.program.string(), failure.step,
+              errno_text(failure.error));
+}
+
+}  // namespace
+
+std::string ExitStatus::text() const {
+  if (!signaled) return fmt::format("exited with status {}", value);
+  const char* name = ::sigabbrev_np(value);
+  return name == nullptr ? fmt::format("was killed by signal {}", value)
+                         : fmt::format("was killed by SIG{}", name);
+}
+
+Process::Process(Process&& other) noexcept
+    : pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)), ended_(other.ended_) {}
+
+Process& Process::operator=(Process&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(pidfd_, other.pidfd_);
+  std::swap(ended_, other.ended_);
+  return *this;
+}
+
+Process::~Process() {
+  if (pid_ < 0 || ended_) return;
+  signal(SIGKILL);
+  int status = 0;
+  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+}
+
+std::optional<ExitStatus> Process::poll() {
+  if (ended_ || pid_ < 0) return ended_;
+  int status = 0;
+  if (::waitpid(pid_, &status, WNOHANG) == pid_) ended_ = status_of(status);
+  return ended_;
+}
+
+std::optional<ExitStatus> Process::wait_for(milliseconds limit) {
+  const auto deadline = steady_clock::now() + limit;
+  for (;;) {
+    if (auto ended = poll()) return ended;
+    const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
+    if (left.count() <= 0) return std::nullopt;
+    pollfd waited{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
+    ::poll(&waited, 1, static_cast<int>(std::min<std::int64_t>(left.count(), 60'000)));
+  }
+}
+
+void Process::signal(int number) {
+  // By pidfd: a reused pid is never hit.
+  if (pid_ >= 0 && !ended_) ::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0);
+}
+
+ExitStatus Process::stop(milliseconds grace) {
+  signal(SIGTERM);
+  if (auto ended = wait_for(grace)) return *ended;
+  signal(SIGKILL);
+  constexpr auto kReap =
+      std::chrono::seconds(10);  // a killed process stuck in the kernel does not hold us for ever
+  return wait_for(kReap).value_or(ExitStatus{.signaled = true, .value = SIGKILL});
+}
+
+Result<Process> spawn(const Command& command) {
+  PINHOLE_CHECK(command.program.is_absolute());
+  PINHOLE_TRY(auto report, make_pipe());
+  PINHOLE_TRY(auto ready, make_pipe());
+  PINHOLE_TRY(auto go, make_pipe());
+  const ChildPipes pipes{.report = report.second.get(),
+                         .ready = ready.second.get(),
+                         .go = go.first.get(),
+                         .parent = ::getpid()};
+  const pid_t pid = ::fork();
+  if (pid < 0) return fail("cannot start {}: {}", command.program.string(), errno_text(errno));
+  if (pid == 0) become_child(command, pipes);
+  report.second.reset();
+  ready.second.reset();
+  go.first.reset();
+  Process process(pid, Fd(pidfd_open(pid)));
+  if (!process.pidfd_)
+    return fail("cannot watch {}: {}", command.program.string(), errno_text(errno));
+  if (!command.isolation.uid_map.empty())
+    PINHOLE_TRY_VOID(map_ids(command, pid, ready.first.get(), go.second.get()));
+  PINHOLE_TRY_VOID(await_exec(command, report.first.get()));
+  return process;
+}
+
+void harden_self() {
+  const rlimit none{0, 0};
+  PINHOLE_CHECK(::setrlimit(RLIMIT_CORE, &none) == 0);
+  PINHOLE_CHECK(::prctl(PR_SET_DUMPABLE, 0) == 0);
+  ::umask(077);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+Result<std::uint64_t> process_start_time(pid_t pid) {
+  PINHOLE_TRY(const std::string stat, read_file(fmt::format("/proc/{}/stat", pid), 4096));
+  // The name in field 2 may hold spaces and parentheses; fields count on from the last ')'.
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return fail("cannot parse /proc/{}/stat", pid);
+  const auto fields = split(trim(std::string_view(stat).substr(name_end + 1)), ' ');
+  constexpr std::size_t kStartTime = 22 - 3;  // the first field after the name is number 3
+  const auto value = fields.size() > kStartTime ? parse_u64(fields[kStartTime]) : std::nullopt;
+  if (!value) return fail("cannot parse /proc/{}/stat", pid);
+  return *value;
+}
+
+}  // namespace pinhole::sys
