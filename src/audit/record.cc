@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "audit/record.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include <fmt/format.h>
+
+#include "base/clock.h"
+#include "base/printable.h"
+
+namespace pinhole::audit {
+namespace {
+
+bool plain(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= 0x20 && byte < 0x7F && c != '"' && c != '\\';
+}
+
+void append_escaped(std::string& out, std::string_view text) {
+  if (std::ranges::all_of(text, plain)) {
+    out += text;
+    return;
+  }
+  for (const char c :
+       printable(text, kLongestText)) {  // valid UTF-8 without control characters from here on
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+}
+
+void append_text(std::string& out, std::string_view name, std::string_view text) {
+  if (text.empty()) return;
+  fmt::format_to(std::back_inserter(out), ",\"{}\":\"", name);
+  append_escaped(out, text.substr(0, kLongestText));
+  if (text.size() > kLongestText) out += "…";
+  out += '"';
+}
+
+template <typename T>
+void append_number(std::string& out, std::string_view name, const std::optional<T>& value) {
+  if (value) fmt::format_to(std::back_inserter(out), ",\"{}\":{}", name, *value);
+}
+
+}  // namespace
+
+std::string_view kind_name(Kind kind) {
+  switch (kind) {
+    case Kind::start:
+      return "start";
+    case Kind::decision:
+      return "decision";
+    case Kind::end:
+      return "end";
+    case Kind::denied_coalesced:
+      return "denied-coalesced";
+    case Kind::seal:
+      return "seal";
+  }
+  return "unknown";
+}
+
+std::string format_record(const Record& record, const Identity& identity, std::uint64_t sequence,
+                          std::chrono::system_clock::time_point time, std::string_view previous) {
+  std::string out;
+  out.reserve(512);
+  fmt::format_to(std::back_inserter(out), "{{\"v\":{},\"seq\":{},\"time\":\"{}\",\"kind\":\"{}\"",
+                 kFormatVersion, sequence, format_time(time), kind_name(record.kind));
+  append_text(out, "vm", identity.vm);
+  append_text(out, "boot", identity.boot);
+  append_text(out, "image", record.image);
+  append_text(out, "request", record.request);
+  append_text(out, "method", record.method);
+  append_text(out, "url", record.url);
+  append_text(out, "rule", record.rule);
+  append_text(out, "action", record.action);
+  append_text(out, "address", record.address);
+  append_number(out, "status", record.status);
+  append_number(out, "sent", record.sent);
+  append_number(out, "received", record.received);
+  if (record.duration) {
+    fmt::format_to(std::back_inserter(out), ",\"ms\":{}.{:03}", record.duration->count() / 1000,
+                   record.duration->count() % 1000);
+  }
+  append_text(out, "code", record.code);
+  append_number(out, "count", record.count);
+  append_text(out, "policy", record.policy);
+  append_text(out, "note", record.note);
+  fmt::format_to(std::back_inserter(out), ",\"prev\":\"{}\"}}\n", previous);
+  return out;
+}
+
+std::string redact_url(std::string_view url) {
+  std::string out;
+  url = url.substr(0, url.find('#'));
+  const std::size_t scheme_end = url.find("://");
+  const std::size_t authority = scheme_end == std::string_view::npos ? 0 : scheme_end + 3;
+  const std::size_t authority_end = std::min(url.find_first_of("/?", authority), url.size());
+  const std::size_t at = url.substr(0, authority_end).rfind('@');
+  out += url.substr(0, authority);
+  const bool has_userinfo = at != std::string_view::npos && at >= authority;
+  url = url.substr(has_userinfo ? at + 1 : authority);
+
+  const std::size_t query = url.find('?');
+  out += url.substr(0, query);
+  if (query != std::string_view::npos) {
+    std::string_view rest = url.substr(query + 1);
+    char separator = '?';
+    while (out.size() <= kLongestText) {
+      const std::string_view pair = rest.substr(0, rest.find('&'));
+      const std::size_t equals = pair.find('=');
+      out += separator;
+      // A query without '=' may be a token as a whole, so it is a value too.
+      if (equals != std::string_view::npos) out.append(pair.substr(0, equals)).append("=");
+      if (!pair.empty()) out += '*';
+      if (pair.size() == rest.size()) break;
+      rest.remove_prefix(pair.size() + 1);
+      separator = '&';
+    }
+  }
+  if (out.size() > kLongestText) out = out.substr(0, kLongestText) + "…";
+  return out;
+}
+
+}  // namespace pinhole::audit
