@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policy: what the guest may do, from one or more layers of files, and the one function that
+// decides. Pure and deterministic; nothing is allowed by omission.
+//
+//   PINHOLE_TRY(auto document, yaml::parse(text, "pinhole.yaml"));
+//   PINHOLE_TRY(auto policy, Policy::compile({{LayerKind::user, std::move(document)}}));
+//   Verdict verdict = policy.decide(Request::of(head));
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "http/address.h"
+#include "http/host.h"
+#include "http/request.h"
+#include "http/url.h"
+#include "yaml/yaml.h"
+
+namespace pinhole::policy {
+
+/// Who speaks. Denies of any layer hold; allows add up; of limits the smallest counts. `internal:`,
+/// `ca:`, `secrets:`, `resolver:` and `upstream_proxy:` are for the user and the session alone.
+enum class LayerKind { organisation, user, project, session };
+
+struct Layer {
+  LayerKind kind = LayerKind::project;
+  yaml::Document document;
+  /// Top-level keys of the file that belong to another reader (pinhole.yaml also describes the VM).
+  std::vector<std::string> foreign_keys = {};
+};
+
+/// The top-level keys that belong to the policy: what the VM description's reader leaves alone.
+std::span<const std::string_view> top_level_keys();
+
+/// Of one exchange, in bytes.
+struct BodyLimits {
+  std::uint64_t request_body = std::uint64_t{64} << 20;
+  std::uint64_t response_body = std::uint64_t{2} << 30;
+};
+
+/// Of the whole door.
+struct Limits {
+  std::uint64_t connections = 256;
+  std::uint64_t header_bytes = 64 << 10;
+  std::chrono::milliseconds idle = std::chrono::seconds(120);
+  BodyLimits bodies;
+};
+
+enum class Way {
+  request,  ///< method, scheme, path are known
+  connect,  ///< only host and port are; what is inside stays unseen
+};
+
+struct Request {
+  Way way = Way::request;
+  std::string method;
+  http::Scheme scheme = http::Scheme::https;
+  http::Host host;
+  std::uint16_t port = 443;
+  std::string path = "/";  ///< normalised
+
+  static Request of(const http::RequestHead& head);
+  static Request of(std::string method, const http::Url& url);
+  static Request connect(http::Host host, std::uint16_t port);
+  /// "GET https://api.example.com/v1" (no query), "CONNECT example.com:443".
+  [[nodiscard]] std::string text() const;
+};
+
+enum class Action { allow, deny };
+
+struct Verdict {
+  Action action = Action::deny;
+  /// "pinhole.yaml:17", "builtin:…", or "default" where no rule spoke.
+  std::string rule = "default";
+  /// One line for people: "host api.example.com is allowed only for GET /v1/models
+  /// (pinhole.yaml:12)".
+  std::string reason;
+  BodyLimits limits;
+
+  [[nodiscard]] bool allowed() const { return action == Action::allow; }
+};
+
+/// A rule that the program itself adds, in front of all others: GET http://host:port/prefix…,
+/// carried to `address`. For the door's own self-test.
+struct Builtin {
+  std::string id;  ///< "builtin:canary"
+  std::string host;
+  std::uint16_t port = 80;
+  std::string path_prefix = "/";  ///< whole segments; "/canary/" allows everything below
+  http::Endpoint address;
+};
+
+/// An immutable, compiled policy; cheap to copy (shared). Deciding takes time by the labels of the
+/// host and the segments of the path, not by the number of rules.
+class Policy {
+ public:
+  /// No layers: everything is denied. Errors point into the file; see docs of the grammar in
+  /// rule.h.
+  static Result<Policy> compile(std::vector<Layer> layers, std::vector<Builtin> builtins = {});
+  /// Denies everything.
+  Policy();
+
+  /// deny > allow > deny by default. `steps`, where given, is increased by one per table lookup.
+  [[nodiscard]] Verdict decide(const Request& request, std::size_t* steps = nullptr) const;
+
+  /// Whether any request to host:port could be allowed. If not, its name is never resolved.
+  [[nodiscard]] bool may_resolve(const http::Host& host, std::uint16_t port) const;
+
+  /// Where `internal:` (or a builtin) sends host:port; the one way to an address that is not
+  /// public.
+  [[nodiscard]] std::optional<http::Endpoint> internal_address(const http::Host& host,
+                                                               std::uint16_t port) const;
+  /// PEM file with the CA to verify this host with, in addition to the host's trust store.
+  [[nodiscard]] std::optional<std::string> ca_file(const http::Host& host) const;
+
+  [[nodiscard]] const Limits& limits() const;
+  /// Lower-case names of header fields whose values never reach the audit.
+  [[nodiscard]] const std::vector<std::string>& redacted_headers() const;
+  /// "sha256:…" over all that was said, whatever its layout and comments.
+  [[nodiscard]] const std::string& hash() const;
+  /// Things that are allowed but worth saying aloud: `"*" allows every public host`.
+  [[nodiscard]] const std::vector<std::string>& warnings() const;
+
+ private:
+  struct Tables;
+  std::shared_ptr<const Tables> tables_;
+};
+
+}  // namespace pinhole::policy
