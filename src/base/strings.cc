@@ -104,7 +104,8 @@ std::optional<std::string> closest(std::string_view word,
   constexpr std::size_t kLongestWord = 64;  // a hostile file cannot make this quadratic
   if (word.size() > kLongestWord) return std::nullopt;
   std::optional<std::string> best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  // Two swapped letters count as two edits.
+  std::size_t best_distance = std::max<std::size_t>(word.size() > 3 ? 2 : 1, word.size() / 3) + 1;
   for (const std::string_view candidate : candidates) {
     const std::size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/vm_file.h"
+
+#include "yaml/mapping_reader.h"
+#include "yaml/yaml.h"
+
+namespace pinhole::config {
+
+Result<VmRequest> parse_vm_request(std::string_view text, std::string_view source) {
+  PINHOLE_TRY(const yaml::Document document, yaml::parse(text, source));
+  VmRequest request;
+  if (document.root.kind != yaml::Node::Kind::mapping)
+    return request;  // the policy's reader says what is wrong
+  const yaml::Node* vm = document.root.find("vm");
+  if (vm == nullptr) return request;
+  yaml::MappingReader reader(document, *vm, "\"vm\"");
+  request.image = reader.optional_string("image");
+  request.disk = reader.optional_string("disk");
+  if (const auto cpus = reader.optional_u64("cpus", {1, 64}))
+    request.cpus = static_cast<unsigned>(*cpus);
+  constexpr std::uint64_t kMiB = 1 << 20;
+  if (const auto memory = reader.optional_size("memory", {256 * kMiB, 1024 * 1024 * kMiB})) {
+    request.memory_mib = *memory / kMiB;
+  }
+  reader.optional_choice("boot", {"efi"});
+  request.workspace = reader.optional_string("workspace");
+  request.user_data = reader.optional_string("user_data");
+  if (request.image && request.disk) {
+    reader.report(vm->find("disk")->key_mark, "\"image\" and \"disk\" exclude each other");
+  }
+  PINHOLE_TRY_VOID(reader.finish());
+  return request;
+}
+
+VmRequest merged(VmRequest flags, const VmRequest& file) {
+  // An image on the command line also replaces a disk in the file, and the other way round.
+  if (!flags.image && !flags.disk) {
+    flags.image = file.image;
+    flags.disk = file.disk;
+  }
+  if (!flags.cpus) flags.cpus = file.cpus;
+  if (!flags.memory_mib) flags.memory_mib = file.memory_mib;
+  if (!flags.workspace) flags.workspace = file.workspace;
+  if (!flags.user_data) flags.user_data = file.user_data;
+  return flags;
+}
+
+}  // namespace pinhole::config

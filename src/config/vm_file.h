@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `vm:` part of a pinhole.yaml. The rest of the file is the policy's (policy/policy.h).
+//
+//   version: 1
+//   vm:
+//     image: base            # or  disk: path/to/disk.raw
+//     cpus: 2
+//     memory: 2GiB
+//     boot: efi
+//     workspace: .           # below the folder of this file
+//     user_data: seed.yaml   # cloud-init user-data
+//   egress: …
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace pinhole::config {
+
+/// What a file or the flags ask for; nothing where they are silent.
+struct VmRequest {
+  std::optional<std::string> image;
+  std::optional<std::string> disk;
+  std::optional<unsigned> cpus;
+  std::optional<std::uint64_t> memory_mib;
+  std::optional<std::string> workspace;
+  std::optional<std::string> user_data;
+};
+
+/// A file of people; more is a mistake.
+inline constexpr std::uint64_t kLargestConfigFile = 1 << 20;
+
+/// Reads and checks the `vm:` part; every other top-level key is left to the policy.
+Result<VmRequest> parse_vm_request(std::string_view text, std::string_view source);
+
+/// `flags` where they say something, else `file`.
+VmRequest merged(VmRequest flags, const VmRequest& file);
+
+}  // namespace pinhole::config

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/vm_plan.h"
+
+#include <boost/json.hpp>
+
+#include "base/printable.h"
+
+namespace pinhole::config {
+namespace {
+
+namespace json = boost::json;
+constexpr std::int64_t kVersion = 1;
+
+json::object write(const Disk& disk) {
+  return {{"path", disk.path.string()}, {"format", std::string(to_string(disk.format))}};
+}
+
+/// Reads members in turn and remembers the first that is not as it must be.
+class Reader {
+ public:
+  explicit Reader(const json::object& object) : object_(object) {}
+
+  std::string text(std::string_view key) {
+    const json::value* value = member(key);
+    if (value != nullptr && value->is_string()) return std::string(value->get_string());
+    return wrong(key), std::string();
+  }
+  std::uint64_t number(std::string_view key) {
+    const json::value* value = member(key);
+    if (value != nullptr && value->is_int64() && value->get_int64() >= 0)
+      return static_cast<std::uint64_t>(value->get_int64());
+    return wrong(key), 0;
+  }
+  bool boolean(std::string_view key) {
+    const json::value* value = member(key);
+    if (value != nullptr && value->is_bool()) return value->get_bool();
+    return wrong(key), false;
+  }
+  const json::array& array(std::string_view key) {
+    static const json::array kEmpty;
+    const json::value* value = member(key);
+    if (value != nullptr && value->is_array()) return value->get_array();
+    return wrong(key), kEmpty;
+  }
+  Disk disk(std::string_view key) {
+    const json::value* value = member(key);
+    if (value == nullptr || !value->is_object()) return wrong(key), Disk();
+    Reader inner(value->get_object());
+    Disk disk{.path = inner.text("path")};
+    const std::string format = inner.text("format");
+    if (!inner.problem_.empty() || (format != "raw" && format != "qcow2")) wrong(key);
+    disk.format = format == "qcow2" ? DiskFormat::qcow2 : DiskFormat::raw;
+    return disk;
+  }
+  [[nodiscard]] bool has(std::string_view key) const { return object_.contains(key); }
+  void wrong(std::string_view key) {
+    if (problem_.empty()) problem_ = key;
+  }
+  [[nodiscard]] const std::string& problem() const { return problem_; }
+
+ private:
+  const json::value* member(std::string_view key) const { return object_.if_contains(key); }
+  const json::object& object_;
+  std::string problem_;
+};
+
+VmPlan read(Reader& in) {
+  VmPlan plan{
+      .name = in.text("name"),
+      .image = in.text("image"),
+      .image_sha256 = in.text("image_sha256"),
+      .disk = in.disk("disk"),
+      .firmware = {.code = in.text("firmware_code"), .vars_template = in.text("firmware_vars")},
+      .qemu = in.text("qemu"),
+      .virtiofsd = in.text("virtiofsd"),
+      .accelerator_reason = in.text("accelerator_reason"),
+      .cpus = static_cast<unsigned>(in.number("cpus")),
+      .memory_mib = in.number("memory_mib"),
+      .cid = static_cast<std::uint32_t>(in.number("cid")),
+      .instance_id = in.text("instance_id"),
+      .workspace_markers = in.boolean("workspace_markers"),
+  };
+  const std::string accelerator = in.text("accelerator");
+  if (accelerator != "tcg" && accelerator != "kvm") in.wrong("accelerator");
+  plan.accelerator = accelerator == "kvm" ? Accelerator::kvm : Accelerator::tcg;
+  if (in.has("backing")) plan.backing = in.disk("backing");
+  if (in.has("workspace")) plan.workspace = in.text("workspace");
+  for (const json::value& item : in.array("policy")) {
+    if (!item.is_object()) return in.wrong("policy"), plan;
+    Reader inner(item.get_object());
+    plan.policy.push_back(
+        {.layer = inner.text("layer"), .path = inner.text("path"), .name = inner.text("name")});
+    if (!inner.problem().empty()) in.wrong("policy");
+  }
+  for (const json::value& item : in.array("fetches")) {
+    if (!item.is_string()) return in.wrong("fetches"), plan;
+    plan.fetches.emplace_back(item.get_string());
+  }
+  return plan;
+}
+
+}  // namespace
+
+std::string_view to_string(Accelerator accelerator) {
+  return accelerator == Accelerator::kvm ? "kvm" : "tcg";
+}
+std::string_view to_string(DiskFormat format) {
+  return format == DiskFormat::qcow2 ? "qcow2" : "raw";
+}
+
+std::string to_json(const VmPlan& plan) {
+  json::array policy, fetches;
+  for (const PolicyLayer& layer : plan.policy) {
+    policy.push_back(
+        json::object{{"layer", layer.layer}, {"path", layer.path.string()}, {"name", layer.name}});
+  }
+  for (const std::string& url : plan.fetches) fetches.emplace_back(url);
+  json::object out{
+      {"version", kVersion},
+      {"name", plan.name},
+      {"image", plan.image},
+      {"image_sha256", plan.image_sha256},
+      {"disk", write(plan.disk)},
+      {"firmware_code", plan.firmware.code.string()},
+      {"firmware_vars", plan.firmware.vars_template.string()},
+      {"qemu", plan.qemu.string()},
+      {"virtiofsd", plan.virtiofsd.string()},
+      {"accelerator", std::string(to_string(plan.accelerator))},
+      {"accelerator_reason", plan.accelerator_reason},
+      {"cpus", plan.cpus},
+      {"memory_mib", plan.memory_mib},
+      {"cid", plan.cid},
+      {"instance_id", plan.instance_id},
+      {"workspace_markers", plan.workspace_markers},
+      {"policy", std::move(policy)},
+      {"fetches", std::move(fetches)},
+  };
+  if (plan.backing) out["backing"] = write(*plan.backing);
+  if (plan.workspace) out["workspace"] = plan.workspace->string();
+  return json::serialize(out) + "\n";
+}
+
+Result<VmPlan> parse_vm_plan(std::string_view text) {
+  boost::system::error_code error;
+  const json::value value = json::parse(text, error);
+  if (error || !value.is_object()) return fail("the VM's plan is not a JSON object");
+  const json::object& object = value.get_object();
+  const json::value* version = object.if_contains("version");
+  if (version == nullptr || !version->is_int64() || version->get_int64() != kVersion) {
+    return fail(Error{.message = "the VM's plan was written by another version of Pinhole",
+                      .fix = "use the version that made it, or remove the VM: pinhole rm NAME"});
+  }
+  Reader reader(object);
+  VmPlan plan = read(reader);
+  if (!reader.problem().empty())
+    return fail("the VM's plan is damaged at \"{}\"", printable(reader.problem()));
+  return plan;
+}
+
+}  // namespace pinhole::config

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// VmPlan: everything that decides what one boot of a VM is, resolved and immutable. Made by
+// preflight from flags and files, written to the VM's folder (plan.json), read by the supervisor.
+//
+// JSON, not YAML: it is written and read by us only, and a second YAML writer would be one more
+// thing to trust. The user's own words (pinhole.yaml) are copied beside it, byte for byte.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace pinhole::config {
+
+enum class Accelerator { tcg, kvm };
+enum class DiskFormat { raw, qcow2 };
+std::string_view to_string(Accelerator accelerator);
+std::string_view to_string(DiskFormat format);
+
+/// A disk and what our records say it is: a disk's own bytes never decide its format.
+struct Disk {
+  std::filesystem::path path;
+  DiskFormat format = DiskFormat::raw;
+  bool operator==(const Disk&) const = default;
+};
+
+/// OVMF, as QEMU's firmware descriptors name it. Both files are raw.
+struct Firmware {
+  std::filesystem::path code;
+  std::filesystem::path vars_template;
+  bool operator==(const Firmware&) const = default;
+};
+
+/// A policy file that was copied to the VM's folder, and whose word it is.
+struct PolicyLayer {
+  std::string layer;  // "user", "project", "session"
+  std::filesystem::path path;
+  std::string name;  // how messages call it: "pinhole.yaml"
+  bool operator==(const PolicyLayer&) const = default;
+};
+
+struct VmPlan {
+  std::string name;
+  std::string image;            // "base"; empty with a disk of the user's own
+  std::string image_sha256;     // of the base disk's content, from its manifest
+  Disk disk;                    // what the guest writes
+  std::optional<Disk> backing;  // read-only, below an overlay
+  Firmware firmware;
+  std::filesystem::path qemu;
+  std::filesystem::path virtiofsd;  // empty without a workspace
+  Accelerator accelerator = Accelerator::tcg;
+  std::string accelerator_reason;  // "KVM is present but a kernel hangs under it"
+  unsigned cpus = 1;
+  std::uint64_t memory_mib = 1024;
+  std::uint32_t cid = 3;
+  std::string instance_id;
+  std::optional<std::filesystem::path> workspace;
+  bool workspace_markers = false;
+  std::vector<PolicyLayer> policy;
+  /// URLs that the guest fetches through the door when it boots; the first proves the door.
+  std::vector<std::string> fetches;
+  bool operator==(const VmPlan&) const = default;
+};
+
+std::string to_json(const VmPlan& plan);
+/// Strict: a missing, unknown or mistyped member is an error, and so is a newer version.
+Result<VmPlan> parse_vm_plan(std::string_view text);
+
+}  // namespace pinhole::config

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine as QEMU's command line: a pure function of the plan, so that what will run can be
+// read, tested against a golden file, and compared with what does run (`pinhole verify`).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/paths.h"
+#include "config/vm_plan.h"
+
+namespace pinhole::qemu {
+
+/// Descriptor numbers that the QEMU process inherits.
+inline constexpr int kQmpFd = 3;      // one end of a socket pair
+inline constexpr int kConsoleFd = 4;  // write end of the console pipe
+
+/// Ids of what is unplugged and plugged again when a back-end restarts.
+inline constexpr const char* kVsockId = "vsock0";
+inline constexpr const char* kWorkspaceId = "workspace0";
+
+/// The arguments after the program's name. There is no network device among them, and no option
+/// adds one.
+std::vector<std::string> qemu_args(const config::VmPlan& plan, const config::VmPaths& paths);
+
+/// A boot of `kernel` alone, to learn whether an accelerator really runs a guest: without a root
+/// file system it panics, `panic=-1` turns that into a reset and -no-reboot into an orderly exit of
+/// QEMU with status 0.
+std::vector<std::string> probe_args(config::Accelerator accelerator,
+                                    const std::filesystem::path& kernel);
+
+}  // namespace pinhole::qemu
