@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+
 namespace pinhole::http {
 
 /// `code` is one of the literals below; `detail` is one readable line and passed printable().
