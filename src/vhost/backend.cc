@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vhost/backend.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/log.h"
+#include "sys/unix_socket.h"
+
+namespace pinhole::vhost {
+namespace {
+
+/// An inherited descriptor made ours: a socket, close-on-exec and non-blocking.
+Result<Fd> adopt(std::string_view option, int number, bool must_listen, bool* listens) {
+  int value = 0;
+  socklen_t size = sizeof(value);
+  if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) != 0) {
+    return fail("{} {}: {}", option, number, errno_text(errno));
+  }
+  Fd fd(number);
+  if (must_listen && value == 0) return fail("{} {}: it does not listen", option, number);
+  if (listens != nullptr) *listens = value != 0;
+  const int flags = ::fcntl(number, F_GETFL);
+  if (flags < 0 || ::fcntl(number, F_SETFL, flags | O_NONBLOCK) != 0 ||
+      ::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
+    return fail("{} {}: {}", option, number, errno_text(errno));
+  }
+  return fd;
+}
+
+}  // namespace
+
+Backend::Backend(std::unique_ptr<sys::EventLoop> loop, const Options& options)
+    : loop_(std::move(loop)),
+      cid_(options.cid),
+      once_(options.once),
+      host_(*loop_, options.ports),
+      muxer_(options.cid, host_),
+      device_(*loop_, muxer_) {}
+
+Backend::~Backend() {
+  for (const auto& path : made_) ::unlink(path.c_str());
+}
+
+Result<std::unique_ptr<Backend>> Backend::start(const Options& options) {
+  PINHOLE_TRY(auto loop, sys::EventLoop::make());
+  std::unique_ptr<Backend> backend(new Backend(std::move(loop), options));
+  PINHOLE_TRY_VOID(backend->open_base(options));
+  PINHOLE_TRY_VOID(backend->open_socket(options));
+  Backend* self = backend.get();
+  self->loop_->set_turn([self] { return self->turn(); },
+                        [self]() -> std::optional<vsock::TimePoint> {
+                          const auto a = self->device_.next_deadline();
+                          const auto b = self->host_.next_deadline();
+                          return a && b ? std::min(*a, *b) : a ? a : b;
+                        });
+  return backend;
+}
+
+Result<Fd> Backend::listen_at(const std::filesystem::path& path) {
+  PINHOLE_TRY(Fd listener, sys::listen_unix(path));
+  made_.push_back(path);
+  return listener;
+}
+
+Result<void> Backend::open_base(const Options& options) {
+  Fd listener;
+  if (options.base_fd) {
+    PINHOLE_TRY(listener, adopt("--base-fd", *options.base_fd, true, nullptr));
+  } else {
+    PINHOLE_TRY(listener, listen_at(options.base));
+  }
+  return host_.start(muxer_, std::move(listener), [this] { return device_.running(); });
+}
+
+Result<void> Backend::open_socket(const Options& options) {
+  bool listens = true;
+  Fd socket;
+  if (options.socket_fd) {
+    PINHOLE_TRY(socket, adopt("--socket-fd", *options.socket_fd, false, &listens));
+  } else {
+    PINHOLE_TRY(socket, listen_at(options.socket));
+  }
+  if (!listens) {
+    once_ = true;  // there is nowhere a second one could come from
+    serve(std::move(socket));
+    return {};
+  }
+  listener_ = std::move(socket);
+  PINHOLE_TRY(listener_watch_,
+              loop_->watch(listener_.get(), [this](sys::Ready) { accept_frontend(); }));
+  return {};
+}
+
+void Backend::accept_frontend() {
+  while (true) {
+    Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket && errno != EINTR && errno != ECONNABORTED) return;
+    if (!socket) continue;
+    if (frontend_ && !frontend_ended_) {
+      log(LogLevel::warning, "a second front-end is turned away");
+      continue;
+    }
+    frontend_.reset();
+    serve(std::move(socket));
+  }
+}
+
+void Backend::serve(Fd socket) {
+  frontend_ended_ = false;
+  auto started =
+      Frontend::start(*loop_, std::move(socket), device_, cid_, [this] { frontend_ended_ = true; });
+  if (!started) {
+    log(LogLevel::error, "{}", started.error().message);
+    return;
+  }
+  frontend_ = std::move(*started);
+}
+
+bool Backend::turn() {
+  if (frontend_ended_) {
+    frontend_ended_ = false;
+    frontend_.reset();
+    if (once_) loop_->stop();
+  }
+  const auto now = std::chrono::steady_clock::now();
+  host_.on_time(now);
+  return device_.process(now);
+}
+
+}  // namespace pinhole::vhost

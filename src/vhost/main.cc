@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "sys/process.h"
+#include "vhost/backend.h"
+#include "vhost/options.h"
+
+namespace {
+
+int report(const pinhole::Error& error) {
+  const std::string text = pinhole::format_error("pinhole-vsockd", error);
+  std::fputs(text.c_str(), stderr);
+  return error.exit_status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  pinhole::sys::harden_self();
+  pinhole::set_log("vsockd", pinhole::LogLevel::info);
+  std::signal(SIGPIPE, SIG_IGN);
+  const std::vector<std::string_view> args(argv + 1, argv + argc);
+  const auto options = pinhole::vhost::parse_options(args);
+  if (!options) return report(options.error());
+  if (options->help) {
+    std::fputs(std::string(pinhole::vhost::usage()).c_str(), stdout);
+    return 0;
+  }
+  auto backend = pinhole::vhost::Backend::start(*options);
+  if (!backend) return report(backend.error());
+  if (const auto armed = (*backend)->loop().stop_on_signals(); !armed) return report(armed.error());
+  (*backend)->loop().run();
+  return 0;
+}
