@@ -12,6 +12,8 @@ namespace pinhole::http {
 
 /// A longer ClientHello is malformed. Post-quantum ones have about 1.8 KB.
 inline constexpr std::size_t kLongestClientHello = 16 << 10;
+/// The same with record headers; a client that sends it in crumbs is malformed too.
+inline constexpr std::size_t kLongestClientHelloBytes = 32 << 10;
 
 struct ClientHello {
   enum class Status {
