@@ -63,18 +63,31 @@ Result<void> add_file(archive* handle, const IsoFile& file) {
   return {};
 }
 
-/// libarchive stamps the volume and its root folder with the present time. ECMA-119: dates of a
-/// volume descriptor are 17 bytes from offset 813 (8.4.26 ff.), that of the root's record 7 bytes
-/// from 156 + 18 (9.1.5).
-void fix_descriptor_times(std::string& iso) {
-  constexpr std::size_t kRootDate = 156 + 18;
+/// libarchive stamps the volume, its folders and a comment sector with the present time; everything
+/// before the first file's content is searched for them. ECMA-119: dates of a volume descriptor are
+/// 17 bytes from offset 813 (8.4.26 ff.), that of the root's record 7 bytes from 156 + 18 (9.1.5).
+void fix_times(std::string& iso, const std::vector<IsoFile>& files) {
+  constexpr std::size_t kRootDate = kFirstDescriptor + 156 + 18;
   constexpr std::string_view kNoRecordDate("\x46\x01\x01\x00\x00\x00\x00", 7);  // 1970-01-01
   constexpr std::string_view kDate("1970010100000000\0", 17);
-  for (std::size_t at = kFirstDescriptor; at + kSector <= iso.size(); at += kSector) {
+  std::size_t content = iso.size();
+  for (const IsoFile& file : files) {
+    if (!file.content.empty()) content = std::min(content, iso.find(file.content));
+  }
+  const std::string now = iso.substr(kRootDate, kNoRecordDate.size());
+  for (std::size_t at = iso.find(now); at < content; at = iso.find(now, at + 1)) {
+    iso.replace(at, kNoRecordDate.size(), kNoRecordDate);
+  }
+  std::size_t at = kFirstDescriptor;
+  for (; at + kSector <= content; at += kSector) {
     const auto type = static_cast<std::uint8_t>(iso[at]);
-    if (type != 1 && type != 2) return;  // primary, supplementary (Joliet); others end the set
-    iso.replace(at + kRootDate, kNoRecordDate.size(), kNoRecordDate);
+    if (type != 1 && type != 2) break;  // primary, supplementary (Joliet); others end the set
     for (const std::size_t date : {813U, 830U, 864U}) iso.replace(at + date, kDate.size(), kDate);
+  }
+  // After the set's terminator: "INFO", the time of writing and the version of the writer.
+  const std::size_t comment = at + kSector;
+  if (comment + kSector <= content && iso.compare(comment, 5, "INFO ") == 0) {
+    iso.replace(comment, kSector, kSector, '\0');
   }
 }
 
@@ -153,7 +166,7 @@ Result<std::string> write_iso(std::string_view label, const std::vector<IsoFile>
   if (archive_write_close(handle) != ARCHIVE_OK) {
     return fail("cannot write the image: {}", reason(handle));
   }
-  fix_descriptor_times(sink.bytes);
+  fix_times(sink.bytes, files);
   return std::move(sink.bytes);
 }
 

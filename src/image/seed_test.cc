@@ -57,6 +57,7 @@ TEST(Seed, CarriesNoPresentTime) {
       EXPECT_EQ(iso.substr(descriptor * 2048 + date, 16), "1970010100000000");
     }
   }
+  EXPECT_EQ(iso.find("libarchive"), std::string::npos);  // the comment that holds the time too
 }
 
 TEST(Seed, RefusesUserDataThatDoesNotFit) {

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image/build.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/clock.h"
+#include "base/printable.h"
+#include "base/sha256.h"
+#include "base/strings.h"
+#include "image/build_steps.h"
+#include "image/names.h"
+#include "sys/files.h"
+
+namespace pinhole::image {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::steady_clock;
+
+// mmdebstrap's output for images/base.yaml has about this many lines; the bar counts them.
+constexpr double kUsualLines = 1850;
+constexpr std::uint64_t kWorkSpace = std::uint64_t{2} << 30;
+constexpr std::chrono::milliseconds kLockRetry{200};
+
+/// Where each stage begins on the bar: seconds of a usual build.
+constexpr double start_of(Stage stage) {
+  switch (stage) {
+    case Stage::waiting:
+    case Stage::cleaning:
+      return 0;
+    case Stage::packages:
+      return 0.01;
+    case Stage::content:
+      return 0.85;
+    case Stage::disk:
+      return 0.87;
+    case Stage::hashing:
+      return 0.92;
+  }
+  return 0;
+}
+
+/// Tells the caller how far the build is.
+class Reporter {
+ public:
+  explicit Reporter(const BuildOptions& options) : options_(options) {}
+
+  void enter(Stage stage) {
+    stage_ = stage;
+    lines_ = 0;
+    report(start_of(stage), "");
+  }
+  StepContext context() {
+    return {.cancel_fd = options_.cancel_fd,
+            .on_line = [this](std::string_view text) { line(text); }};
+  }
+
+ private:
+  void line(std::string_view text) {
+    ++lines_;
+    double fraction = start_of(stage_);
+    if (stage_ == Stage::packages) {
+      const double done = std::min(lines_ / kUsualLines, 1.0);
+      fraction += done * (start_of(Stage::content) - fraction);
+    }
+    report(fraction, text);
+  }
+  void report(double fraction, std::string_view detail) {
+    if (options_.progress)
+      options_.progress({.stage = stage_, .fraction = fraction, .detail = detail});
+  }
+
+  const BuildOptions& options_;
+  Stage stage_ = Stage::waiting;
+  double lines_ = 0;
+};
+
+/// The staging folder, gone with its owner unless its content has moved on.
+class StagingGuard {
+ public:
+  explicit StagingGuard(fs::path folder) : staging_{std::move(folder)} {}
+  StagingGuard(const StagingGuard&) = delete;
+  StagingGuard& operator=(const StagingGuard&) = delete;
+  ~StagingGuard() { (void)remove_mapped_tree(staging_.folder); }
+  [[nodiscard]] const Staging& get() const { return staging_; }
+
+ private:
+  Staging staging_;
+};
+
+bool is_cancelled(int cancel_fd, std::chrono::milliseconds limit) {
+  pollfd waited{.fd = cancel_fd, .events = POLLIN, .revents = 0};
+  return ::poll(&waited, 1, static_cast<int>(limit.count())) > 0;
+}
+
+Result<Fd> await_lock(const BuildOptions& options, std::string_view name) {
+  const auto deadline = steady_clock::now() + options.wait;
+  for (;;) {
+    PINHOLE_TRY(auto lock, lock_image(options.store, name));
+    if (lock) return *std::move(lock);
+    if (steady_clock::now() >= deadline) {
+      return fail(Error{
+          .message = fmt::format("cannot build image \"{}\": another pinhole builds it now", name),
+          .fix = "wait for that, or stop it",
+          .code = "image_busy"});
+    }
+    if (is_cancelled(options.cancel_fd, kLockRetry)) {
+      return fail(Error{.message = fmt::format("stopped waiting for image \"{}\"", name),
+                        .exit_status = 130,
+                        .code = "cancelled"});
+    }
+  }
+}
+
+Result<void> check_agent(const fs::path& agent) {
+  auto start = sys::read_file(agent, std::uint64_t{64} << 20);
+  if (!start) {
+    return fail(std::move(start)
+                    .error()
+                    .context("cannot build an image without the guest's agent")
+                    .with_fix("build or install pinhole-agent"));
+  }
+  if (start->starts_with("\x7f"
+                         "ELF"))
+    return {};
+  return fail("cannot build an image: the agent {} is no ELF program", printable(agent.string()));
+}
+
+Result<void> check_space(const fs::path& store) {
+  PINHOLE_TRY(const std::uint64_t free, sys::free_space(store));
+  if (free >= kWorkSpace) return {};
+  return fail(
+      Error{.message = fmt::format("cannot build an image: {} has {} free, {} are needed",
+                                   store.string(), format_size(free), format_size(kWorkSpace)),
+            .fix = fmt::format("free {} there, or set XDG_DATA_HOME to a larger disk",
+                               format_size(kWorkSpace - free)),
+            .code = "no_space"});
+}
+
+/// The finished folder takes the image's place; what was there before ends up in staging.
+Result<void> publish(const Staging& staging, const fs::path& target) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(target, error))) {
+    fs::rename(staging.out(), target, error);
+    if (!error) return {};
+    return fail("cannot create {}: {}", target.string(), error.message());
+  }
+  if (::renameat2(AT_FDCWD, staging.out().c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0)
+    return {};
+  // Not every file system can exchange; then there is a moment without the image.
+  fs::rename(target, staging.folder / "old", error);
+  if (!error) fs::rename(staging.out(), target, error);
+  if (error) return fail("cannot replace {}: {}", target.string(), error.message());
+  return {};
+}
+
+struct Plan {
+  const LoadedRecipe& recipe;
+  std::string agent_sha256;
+  std::string key;
+};
+
+Result<Manifest> build_into(const Staging& staging, const BuildOptions& options, const Plan& plan,
+                            Reporter& reporter) {
+  const Recipe& recipe = plan.recipe.recipe;
+  PINHOLE_TRY(const Layout layout, plan_layout(recipe.disk_size, recipe.esp_size));
+  Manifest manifest{
+      .name = recipe.name,
+      .format = "raw",
+      .architecture = "x86_64",
+      .builder = std::string(kBuilderVersion),
+      .key = plan.key,
+      .provenance = {.recipe_sha256 = plan.recipe.sha256, .agent_sha256 = plan.agent_sha256}};
+  const DiskIds ids = disk_ids(plan.key);
+  manifest.cmdline =
+      std::string(trim(fmt::format("root=UUID={} {}", ids.root_filesystem, recipe.cmdline)));
+
+  reporter.enter(Stage::packages);
+  const StepContext context = reporter.context();
+  PINHOLE_TRY_VOID(stage_content(staging, plan.recipe, options.agent));
+  PINHOLE_TRY_VOID(unpack_packages(staging, recipe, context, manifest.provenance));
+  reporter.enter(Stage::content);
+  PINHOLE_TRY_VOID(take_boot_files(staging, plan.recipe));
+  PINHOLE_TRY_VOID(apply_content(staging, context));
+  reporter.enter(Stage::disk);
+  PINHOLE_TRY_VOID(
+      make_disk(staging, {.layout = layout, .ids = ids, .cmdline = manifest.cmdline}, context));
+  reporter.enter(Stage::hashing);
+  PINHOLE_TRY(manifest.disk, record_file(staging.out() / "disk.raw"));
+  PINHOLE_TRY(manifest.kernel, record_file(staging.out() / "vmlinuz"));
+  PINHOLE_TRY(manifest.initrd, record_file(staging.out() / "initrd"));
+  manifest.built = now_text();
+  PINHOLE_TRY_VOID(
+      sys::write_file_atomic(staging.out() / "manifest.yaml", print_manifest(manifest)));
+  return manifest;
+}
+
+/// The image that is there already, when it will do; else why not.
+std::optional<Image> find_cached(const BuildOptions& options, const std::string& name,
+                                 const std::string& key, std::vector<std::string>& notes) {
+  auto image = load_image(options.store, name);
+  if (!image) {
+    if (image.error().code != "image_missing")
+      notes.push_back(fmt::format("built anew: {}", image.error().message));
+    return std::nullopt;
+  }
+  if (options.refresh) return std::nullopt;
+  if (image->manifest.key != key) {
+    notes.emplace_back("built anew: the recipe, the agent or the builder changed");
+    return std::nullopt;
+  }
+  if (const auto checked = check_image(*image, CheckDepth::quick); !checked) {
+    notes.push_back(fmt::format("built anew: {}", checked.error().message));
+    return std::nullopt;
+  }
+  if (auto note = age_note(*image, std::chrono::system_clock::now())) notes.push_back(*note);
+  return *std::move(image);
+}
+
+}  // namespace
+
+std::string_view stage_text(Stage stage) {
+  switch (stage) {
+    case Stage::waiting:
+      return "waiting for another build";
+    case Stage::cleaning:
+      return "cleaning up";
+    case Stage::packages:
+      return "unpacking packages";
+    case Stage::content:
+      return "putting files in";
+    case Stage::disk:
+      return "making the disk";
+    case Stage::hashing:
+      return "hashing";
+  }
+  return "";
+}
+
+std::string cache_key(std::string_view recipe_sha256, std::string_view agent_sha256) {
+  return sha256_hex(fmt::format("builder {}\nrecipe {}\nagent {}\n", kBuilderVersion, recipe_sha256,
+                                agent_sha256));
+}
+
+Result<BuildResult> build_image(const BuildOptions& options) {
+  const auto started = steady_clock::now();
+  PINHOLE_TRY(const LoadedRecipe recipe, load_recipe(options.recipe));
+  PINHOLE_TRY_VOID(check_agent(options.agent));
+  PINHOLE_TRY(std::string agent_sha256, sys::sha256_file(options.agent));
+  const std::string key = cache_key(recipe.sha256, agent_sha256);
+  const Plan plan{.recipe = recipe, .agent_sha256 = std::move(agent_sha256), .key = key};
+  const std::string& name = recipe.recipe.name;
+  PINHOLE_TRY_VOID(sys::make_private_dir(options.store));
+
+  Reporter reporter(options);
+  reporter.enter(Stage::waiting);
+  PINHOLE_TRY(const Fd lock, await_lock(options, name));
+  BuildResult result;
+  const auto finish = [&](Image image) {
+    result.image = std::move(image);
+    result.took =
+        std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - started);
+    return std::move(result);
+  };
+  if (auto cached = find_cached(options, name, key, result.notes)) {
+    result.cached = true;
+    return finish(*std::move(cached));
+  }
+
+  PINHOLE_TRY_VOID(check_build_tools());
+  reporter.enter(Stage::cleaning);
+  PINHOLE_TRY_VOID(remove_leftovers(options.store, name));
+  PINHOLE_TRY_VOID(check_space(options.store));
+  const fs::path folder = options.store / staging_name(name);
+  if (::mkdir(folder.c_str(), 0700) != 0)
+    return fail("cannot create {}: {}", folder.string(), errno_text(errno));
+  const StagingGuard staging(folder);
+  auto manifest = build_into(staging.get(), options, plan, reporter);
+  if (!manifest)
+    return fail(std::move(manifest).error().context(fmt::format("image \"{}\"", name)));
+  const fs::path target = options.store / name;
+  PINHOLE_TRY_VOID(publish(staging.get(), target));
+  return finish({.manifest = *std::move(manifest), .folder = target});
+}
+
+}  // namespace pinhole::image

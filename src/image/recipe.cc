@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image/recipe.h"
+
+#include <algorithm>
+
+#include "base/printable.h"
+#include "base/sha256.h"
+#include "base/strings.h"
+#include "image/names.h"
+#include "sys/files.h"
+#include "yaml/mapping_reader.h"
+
+namespace pinhole::image {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMaxRecipe = std::uint64_t{64} << 10;
+constexpr std::uint64_t kMaxBakedFile = std::uint64_t{4} << 20;
+constexpr std::uint64_t kMaxBakedTotal = std::uint64_t{32} << 20;
+constexpr std::size_t kMaxBakedFiles = 1000;
+constexpr std::size_t kMaxPackages = 2000;
+constexpr std::size_t kMaxCmdline = 1024;
+constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+
+bool word_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '-' || c == '_' || c == '+';
+}
+
+/// A package, suite or module name: it becomes part of a command line, so no option, no separator.
+bool is_word(std::string_view text) {
+  return !text.empty() && text.size() <= 128 && text.front() != '-' &&
+         std::ranges::all_of(text, word_character);
+}
+
+/// A path below the recipe's folder.
+bool is_inner_path(std::string_view text) {
+  if (text.empty() || text.front() == '/') return false;
+  const auto parts = split(text, '/');
+  return std::ranges::none_of(
+      parts, [](std::string_view part) { return part.empty() || part == "." || part == ".."; });
+}
+
+void check_words(yaml::MappingReader& reader, const yaml::Document& document, std::string_view key,
+                 const std::vector<std::string>& words) {
+  const yaml::Node* list = document.root.find(key);
+  for (std::size_t i = 0; i < words.size() && list != nullptr; ++i) {
+    if (is_word(words[i])) continue;
+    reader.report(list->items[i].mark,
+                  fmt::format("\"{}\" is no name for \"{}\"", printable(words[i], 80), key));
+  }
+}
+
+void check_value(yaml::MappingReader& reader, const yaml::Document& document, std::string_view key,
+                 bool good, std::string_view expected) {
+  const yaml::Node* node = document.root.find(key);
+  if (good || node == nullptr) return;
+  reader.report(node->mark,
+                fmt::format("\"{}\" expects {}, found {}", key, expected, yaml::describe(*node)));
+}
+
+void check_recipe(yaml::MappingReader& reader, const yaml::Document& document,
+                  const Recipe& recipe) {
+  if (const auto named = check_name(recipe.name); !named && !recipe.name.empty()) {
+    reader.report(document.root.find("name")->mark, named.error().message);
+  }
+  check_value(reader, document, "suite", is_word(recipe.suite), "a Debian suite such as bookworm");
+  check_value(reader, document, "packages",
+              !recipe.packages.empty() && recipe.packages.size() <= kMaxPackages,
+              "at least one package");
+  check_words(reader, document, "packages", recipe.packages);
+  check_words(reader, document, "initrd_modules", recipe.initrd_modules);
+  const bool printable_cmdline =
+      std::ranges::all_of(recipe.cmdline, [](char c) { return c >= ' ' && c < '\x7f'; });
+  check_value(reader, document, "cmdline",
+              printable_cmdline && recipe.cmdline.size() <= kMaxCmdline,
+              "printable ASCII, at most 1024 characters");
+  for (const auto& [key, path] :
+       {std::pair<std::string_view, const std::string&>{"init", recipe.init},
+        {"files", recipe.files},
+        {"finish", recipe.finish}}) {
+    check_value(reader, document, key, path.empty() || is_inner_path(path),
+                "a path below the recipe's folder");
+  }
+}
+
+/// Every file below `folder`, sorted by path.
+Result<std::vector<BakedFile>> read_files(const fs::path& folder) {
+  std::vector<BakedFile> files;
+  std::uint64_t total = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(folder, error), end; it != end; it.increment(error)) {
+    if (error) break;
+    const fs::file_status status = it->symlink_status();
+    if (fs::is_directory(status)) continue;
+    if (!fs::is_regular_file(status)) {
+      return fail("{} is neither a file nor a folder; baked files cannot be anything else",
+                  printable(it->path().string()));
+    }
+    PINHOLE_TRY(std::string content, sys::read_file(it->path(), kMaxBakedFile));
+    total += content.size();
+    if (total > kMaxBakedTotal || files.size() == kMaxBakedFiles) {
+      return fail("{} holds more than {} or {} files", printable(folder.string()),
+                  format_size(kMaxBakedTotal), kMaxBakedFiles);
+    }
+    const bool executable = (status.permissions() & fs::perms::owner_exec) != fs::perms::none;
+    files.push_back({.path = it->path().lexically_relative(folder).string(),
+                     .executable = executable,
+                     .content = std::move(content)});
+  }
+  if (error) return fail("cannot read {}: {}", printable(folder.string()), error.message());
+  std::ranges::sort(files, {}, &BakedFile::path);
+  return files;
+}
+
+std::string hash_all(std::string_view text, const LoadedRecipe& loaded) {
+  Sha256 hash;
+  const auto add = [&](std::string_view part) {
+    hash.update(fmt::format("{}:", part.size()));  // so that no two sequences of parts look alike
+    hash.update(part);
+  };
+  for (const std::string_view part :
+       {text, std::string_view(loaded.init), std::string_view(loaded.finish)}) {
+    add(part);
+  }
+  for (const BakedFile& file : loaded.files) {
+    add(file.path);
+    add(file.executable ? "x" : "-");
+    add(file.content);
+  }
+  return hash.finish_hex();
+}
+
+}  // namespace
+
+Result<Recipe> parse_recipe(std::string_view text, std::string_view source) {
+  PINHOLE_TRY(const yaml::Document document, yaml::parse(text, source, {.bytes = kMaxRecipe}));
+  yaml::MappingReader reader(document, document.root, "the recipe");
+  const auto version = reader.optional_u64("version");
+  Recipe recipe{
+      .name = reader.required_string("name"),
+      .description = reader.optional_string("description").value_or(""),
+      .suite = reader.required_string("suite"),
+      .disk_size = reader.optional_size("disk_size", {kGiB / 2, 256 * kGiB}).value_or(4 * kGiB),
+      .esp_size = reader.optional_size("esp_size", {40 * kMiB, 2 * kGiB}).value_or(64 * kMiB),
+      .packages = reader.string_list("packages"),
+      .cmdline = reader.optional_string("cmdline").value_or(""),
+      .initrd_modules = reader.string_list("initrd_modules"),
+      .init = reader.required_string("init"),
+      .files = reader.optional_string("files").value_or(""),
+      .finish = reader.optional_string("finish").value_or("")};
+  if (document.root.kind == yaml::Node::Kind::mapping && version != 1U) {
+    const yaml::Node* node = document.root.find("version");
+    reader.report(node == nullptr ? document.root.mark : node->mark,
+                  "a recipe starts with \"version: 1\", the only one that this pinhole knows");
+  }
+  if (document.root.kind == yaml::Node::Kind::mapping) {
+    if (document.root.find("packages") == nullptr) {
+      reader.report(document.root.mark, "the recipe has no \"packages\"");
+    }
+    check_recipe(reader, document, recipe);
+  }
+  PINHOLE_TRY_VOID(reader.finish());
+  return recipe;
+}
+
+Result<LoadedRecipe> load_recipe(const fs::path& path) {
+  auto text = sys::read_file(path, kMaxRecipe);
+  if (!text) return fail(std::move(text).error().context("cannot use the recipe"));
+  PINHOLE_TRY(Recipe recipe, parse_recipe(*text, path.filename().string()));
+  LoadedRecipe loaded{.recipe = std::move(recipe)};
+  const fs::path folder = path.parent_path();
+  const auto name = [&](Error error) {
+    return fail(std::move(error).context(fmt::format("recipe {}", printable(path.string()))));
+  };
+  auto init = sys::read_file(folder / loaded.recipe.init, kMaxBakedFile);
+  if (!init) return name(std::move(init).error());
+  loaded.init = *std::move(init);
+  if (!loaded.recipe.finish.empty()) {
+    auto finish = sys::read_file(folder / loaded.recipe.finish, kMaxBakedFile);
+    if (!finish) return name(std::move(finish).error());
+    loaded.finish = *std::move(finish);
+  }
+  if (!loaded.recipe.files.empty()) {
+    auto files = read_files(folder / loaded.recipe.files);
+    if (!files) return name(std::move(files).error());
+    loaded.files = *std::move(files);
+  }
+  loaded.sha256 = hash_all(*text, loaded);
+  return loaded;
+}
+
+}  // namespace pinhole::image

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The programs that build an image: started with their output read line by line, under a deadline,
+// and stopped at once when the user gives up.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace pinhole::image {
+
+/// What a running step needs from its caller.
+struct StepContext {
+  int cancel_fd = -1;  ///< borrowed; readable means: stop. -1: never
+  std::function<void(std::string_view line)> on_line = {};
+};
+
+struct Step {
+  std::string doing;              ///< for errors: "fill the root file system"
+  std::string program;            ///< found by sys::find_program
+  std::vector<std::string> args;  ///< without argv[0]
+  /// Run as id 0 of a user namespace where 0 is the caller and the rest are the caller's
+  /// subordinate ids, with mount and pid namespaces of its own: whatever the step leaves running
+  /// ends with it.
+  bool as_mapped_root = false;
+  std::filesystem::path temporary = {};  ///< TMPDIR; the staging folder
+  std::chrono::minutes limit = std::chrono::minutes(5);
+};
+
+/// An error holds the last lines that the program wrote. Code "cancelled" and status 130 after
+/// cancel_fd.
+Result<void> run_step(const Step& step, const StepContext& context);
+
+}  // namespace pinhole::image
