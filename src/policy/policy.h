@@ -98,6 +98,8 @@ struct Builtin {
   http::Endpoint address;
 };
 
+struct Tables;
+
 /// An immutable, compiled policy; cheap to copy (shared). Deciding takes time by the labels of the
 /// host and the segments of the path, not by the number of rules.
 class Policy {
@@ -130,7 +132,6 @@ class Policy {
   [[nodiscard]] const std::vector<std::string>& warnings() const;
 
  private:
-  struct Tables;
   std::shared_ptr<const Tables> tables_;
 };
 

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/host_table.h"
+
+#include <array>
+
+namespace pinhole::policy {
+namespace {
+
+std::uint32_t reach_code(std::optional<http::Scheme> scheme, std::optional<std::uint16_t> port) {
+  const std::uint32_t scheme_code = !scheme ? 0U : *scheme == http::Scheme::http ? 1U : 2U;
+  return scheme_code << 16 | port.value_or(0);
+}
+
+void insert_paths(PathTrie& trie, const Rule& rule, RuleIndex index) {
+  static const PathPattern kEveryPath{.segments = {}, .rest = true};
+  if (rule.patterns.empty()) trie.insert(kEveryPath, index);
+  for (const PathPattern& pattern : rule.patterns) trie.insert(pattern, index);
+}
+
+void insert_into(ReachRules& reach, const Rule& rule, RuleIndex index) {
+  if (rule.tunnel) {
+    if (!reach.tunnel) reach.tunnel = index;
+    return;
+  }
+  std::optional<RuleIndex>& kind = rule.is_whole_host() ? reach.whole : reach.partial;
+  if (!kind) kind = index;
+  if (rule.methods.empty()) insert_paths(reach.any_method, rule, index);
+  for (const std::string& method : rule.methods) insert_paths(reach.by_method[method], rule, index);
+}
+
+/// What a deny rule covers one way in; `reach`, `method` ("" for any) and `pattern` are the allow
+/// rule's.
+std::optional<RuleIndex> covering_at(const HostRules& host, const Reach& reach,
+                                     std::string_view method, const PathPattern& pattern) {
+  std::size_t steps = 0;
+  for (const ReachRules* rules : host.at(*reach.scheme, *reach.port, steps)) {
+    if (auto index = rules->any_method.covering(pattern)) return index;
+    const auto by_method = rules->by_method.find(method);
+    if (by_method == rules->by_method.end()) continue;
+    if (auto index = by_method->second.covering(pattern)) return index;
+  }
+  return std::nullopt;
+}
+
+std::optional<RuleIndex> covering_one(const std::vector<const HostRules*>& hosts,
+                                      const Reach& reach, std::string_view method,
+                                      const PathPattern& pattern) {
+  for (const HostRules* host : hosts) {
+    if (auto index = covering_at(*host, reach, method, pattern)) return index;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<const ReachRules*> HostRules::at(http::Scheme scheme, std::uint16_t port,
+                                             std::size_t& steps) const {
+  const std::array codes = {reach_code(scheme, port), reach_code(std::nullopt, port),
+                            reach_code(scheme, std::nullopt),
+                            reach_code(std::nullopt, std::nullopt)};
+  std::vector<const ReachRules*> found;
+  for (const std::uint32_t code : codes) {
+    ++steps;
+    const auto found_rules = reaches.find(code);
+    if (found_rules != reaches.end()) found.push_back(&found_rules->second);
+  }
+  return found;
+}
+
+void HostTable::insert(const Rule& rule, RuleIndex index) {
+  HostRules* host = nullptr;
+  switch (rule.host.kind) {
+    case HostPattern::Kind::exact:
+      host = &exact_[rule.host.name];
+      break;
+    case HostPattern::Kind::below:
+      host = &below_[rule.host.name];
+      break;
+    case HostPattern::Kind::any:
+      if (!any_) any_.emplace();
+      host = &*any_;
+      break;
+  }
+  host->rules.push_back(index);
+  for (const Reach& reach : rule.reaches) {
+    insert_into(host->reaches[reach_code(reach.scheme, reach.port)], rule, index);
+  }
+}
+
+void HostTable::append_below(std::string_view name, std::vector<const HostRules*>& out,
+                             std::size_t& steps) const {
+  for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.')) {
+    name.remove_prefix(dot + 1);
+    ++steps;
+    const auto found = below_.find(name);
+    if (found != below_.end()) out.push_back(&found->second);
+  }
+}
+
+std::vector<const HostRules*> HostTable::matching(const http::Host& host, bool any_means_any,
+                                                  std::size_t& steps) const {
+  std::vector<const HostRules*> found;
+  ++steps;
+  const auto exact = exact_.find(host.name);
+  if (exact != exact_.end()) found.push_back(&exact->second);
+  if (!host.ip) append_below(host.name, found, steps);
+  const bool could_be_public = !host.ip && host.name.contains('.');
+  if (any_ && (any_means_any || could_be_public)) found.push_back(&*any_);
+  return found;
+}
+
+std::vector<const HostRules*> HostTable::covering(const HostPattern& pattern) const {
+  std::vector<const HostRules*> found;
+  std::size_t steps = 0;
+  switch (pattern.kind) {
+    case HostPattern::Kind::exact:
+      if (const auto exact = exact_.find(pattern.name); exact != exact_.end()) {
+        found.push_back(&exact->second);
+      }
+      // The last label of a name is never a number, so this is no part of an address.
+      if (!http::parse_ip(pattern.name)) append_below(pattern.name, found, steps);
+      break;
+    case HostPattern::Kind::below:
+      append_below("." + pattern.name, found, steps);
+      break;
+    case HostPattern::Kind::any:
+      break;
+  }
+  if (any_) found.push_back(&*any_);
+  return found;
+}
+
+std::optional<RuleIndex> find_rule(const ReachRules& rules, std::string_view method,
+                                   std::span<const std::string> path, std::size_t& steps) {
+  ++steps;
+  const auto by_method = rules.by_method.find(method);
+  if (by_method != rules.by_method.end()) {
+    if (auto index = by_method->second.find(path, steps)) return index;
+  }
+  return rules.any_method.find(path, steps);
+}
+
+std::optional<RuleIndex> covering_deny(const HostTable& denies, const Rule& rule) {
+  static const PathPattern kEveryPath{.segments = {}, .rest = true};
+  const std::vector<PathPattern> every_path = {kEveryPath};
+  const std::vector<std::string> any_method = {""};
+  const auto hosts = denies.covering(rule.host);
+  if (hosts.empty()) return std::nullopt;
+  std::optional<RuleIndex> covering;
+  for (const Reach& reach : rule.reaches) {
+    for (const std::string& method : rule.methods.empty() ? any_method : rule.methods) {
+      for (const PathPattern& pattern : rule.patterns.empty() ? every_path : rule.patterns) {
+        covering = covering_one(hosts, reach, method, pattern);
+        if (!covering) return std::nullopt;
+      }
+    }
+  }
+  return covering;
+}
+
+}  // namespace pinhole::policy

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules by host, then by scheme and port, then by method, then by path. One table holds the allow
+// rules, another the deny rules.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "http/host.h"
+#include "http/url.h"
+#include "policy/path_trie.h"
+#include "policy/rule.h"
+
+namespace pinhole::policy {
+
+/// The rules of one host pattern for one scheme and port.
+struct ReachRules {
+  std::optional<RuleIndex> whole;    ///< has neither method nor path
+  std::optional<RuleIndex> partial;  ///< has one of them
+  std::optional<RuleIndex> tunnel;
+  PathTrie any_method;
+  TextMap<PathTrie> by_method;
+};
+
+/// The rules of one host pattern.
+struct HostRules {
+  std::unordered_map<std::uint32_t, ReachRules> reaches;
+  std::vector<RuleIndex> rules;  ///< in the order of the files
+
+  /// Those for a scheme and port, the precise ones first; of an allow table there is at most one.
+  [[nodiscard]] std::vector<const ReachRules*> at(http::Scheme scheme, std::uint16_t port,
+                                                  std::size_t& steps) const;
+};
+
+class HostTable {
+ public:
+  void insert(const Rule& rule, RuleIndex index);
+
+  /// The patterns that match `host`, the most precise first. An IP address is matched only by a
+  /// rule that spells it, and "*" is for names of at least two labels; with `any_means_any`, as for
+  /// denies, "*" is for everything.
+  [[nodiscard]] std::vector<const HostRules*> matching(const http::Host& host, bool any_means_any,
+                                                       std::size_t& steps) const;
+  /// The patterns that match whatever `pattern` matches.
+  [[nodiscard]] std::vector<const HostRules*> covering(const HostPattern& pattern) const;
+
+  [[nodiscard]] const HostRules* any() const { return any_ ? &*any_ : nullptr; }
+
+ private:
+  void append_below(std::string_view name, std::vector<const HostRules*>& out,
+                    std::size_t& steps) const;
+
+  TextMap<HostRules> exact_;
+  TextMap<HostRules> below_;
+  std::optional<HostRules> any_;
+};
+
+/// A rule of `rules` that matches; where both fit, one for the method before one for any method.
+std::optional<RuleIndex> find_rule(const ReachRules& rules, std::string_view method,
+                                   std::span<const std::string> path, std::size_t& steps);
+
+/// A rule of the deny table that covers all that `rule` could ever allow.
+std::optional<RuleIndex> covering_deny(const HostTable& denies, const Rule& rule);
+
+}  // namespace pinhole::policy

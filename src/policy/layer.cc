@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/layer.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+#include <utility>
+
+#include "base/printable.h"
+#include "base/strings.h"
+#include "http/header.h"
+#include "policy/host_table.h"
+#include "yaml/mapping_reader.h"
+
+namespace pinhole::policy {
+namespace {
+
+using yaml::Document;
+using yaml::MappingReader;
+using yaml::Mark;
+using yaml::Node;
+
+constexpr std::string_view kUnsupported = "is not supported by this version";
+constexpr std::size_t kMostPatterns = 200'000;  // methods × paths × ports of all rules of a file
+
+constexpr std::array<std::string_view, 10> kTopLevelKeys = {
+    "version", "egress",  "internal", "ca",       "limits",
+    "audit",   "secrets", "ceiling",  "resolver", "upstream_proxy"};
+
+std::string_view to_string(LayerKind kind) {
+  switch (kind) {
+    case LayerKind::organisation:
+      return "the organisation's";
+    case LayerKind::user:
+      return "the user's";
+    case LayerKind::project:
+      return "a project's";
+    case LayerKind::session:
+      return "the session's";
+  }
+  return "";
+}
+
+bool is_users_word(LayerKind kind) { return kind == LayerKind::user || kind == LayerKind::session; }
+
+class LayerReader {
+ public:
+  explicit LayerReader(const Layer& layer) : layer_(layer), document_(layer.document) {}
+
+  Result<LayerContent> read() {
+    MappingReader r(document_, document_.root, "the file", true);
+    for (const std::string& key : layer_.foreign_keys) r.leave({std::string_view(key)});
+    refuse_top_level(r);
+    if (const auto version = r.optional_u64("version"); version && *version != 1) {
+      r.report(document_.root.find("version")->mark,
+               fmt::format("version {} is not known; this program knows version 1", *version));
+    }
+    const Node* egress = r.optional_mapping("egress");
+    const auto internal = r.list("internal");
+    const Node* ca = r.optional_mapping("ca");
+    const Node* limits = r.optional_mapping("limits");
+    const Node* audit = r.optional_mapping("audit");
+    PINHOLE_TRY_VOID(r.finish());
+    if (egress != nullptr) PINHOLE_TRY_VOID(read_egress(*egress));
+    for (const Node& item : internal) PINHOLE_TRY_VOID(read_internal(item));
+    if (ca != nullptr) PINHOLE_TRY_VOID(read_ca(*ca));
+    if (limits != nullptr) PINHOLE_TRY_VOID(read_limits(*limits));
+    if (audit != nullptr) PINHOLE_TRY_VOID(read_audit(*audit));
+    PINHOLE_TRY_VOID(check_rule_limits());
+    return std::move(content_);
+  }
+
+ private:
+  std::unexpected<Error> error(Mark mark, std::string_view message, std::string_view hint = {}) {
+    return fail(yaml::error_at(document_, mark, message, hint));
+  }
+
+  /// Whatever this version could only ignore must not look as if it were in force.
+  void refuse_top_level(MappingReader& r) {
+    for (const std::string_view key : {"secrets", "ceiling", "resolver", "upstream_proxy"}) {
+      if (std::ranges::find(layer_.foreign_keys, key) == layer_.foreign_keys.end()) {
+        r.refuse(key, kUnsupported);
+      }
+    }
+    if (is_users_word(layer_.kind)) return;
+    for (const std::string_view key : {"internal", "ca"}) {
+      r.refuse(key, fmt::format("may be said by the user's own file or a flag only, not by {} file",
+                                to_string(layer_.kind)));
+    }
+  }
+
+  Result<void> read_egress(const Node& node) {
+    MappingReader r(document_, node, "\"egress\"");
+    r.refuse("use", "is not supported by this version; write the hosts under \"allow\"");
+    r.refuse("ask", "is not supported by this version; nobody would be asked");
+    const auto allow = r.list("allow");
+    const auto deny = r.list("deny");
+    PINHOLE_TRY_VOID(r.finish());
+    PINHOLE_TRY_VOID(read_rules(deny, Action::deny, content_.deny));
+    PINHOLE_TRY_VOID(read_rules(allow, Action::allow, content_.allow));
+    return check_reachable();
+  }
+
+  Result<void> read_rules(std::span<const Node> items, Action action, std::vector<Rule>& rules) {
+    std::unordered_map<std::string, std::size_t> lines;
+    for (const Node& item : items) {
+      PINHOLE_TRY(Rule rule, read_rule(document_, item, action));
+      patterns_ += std::max<std::size_t>(1, rule.methods.size()) *
+                   std::max<std::size_t>(1, rule.patterns.size()) * rule.reaches.size();
+      if (patterns_ > kMostPatterns) {
+        return error(rule.mark, fmt::format("more than {} combinations of method, path and port",
+                                            kMostPatterns));
+      }
+      const auto [first, is_new] = lines.emplace(rule.key(), rule.mark.line);
+      if (!is_new) {
+        return error(rule.mark, fmt::format("this rule can never be reached: it repeats line {}",
+                                            first->second));
+      }
+      rules.push_back(std::move(rule));
+    }
+    return {};
+  }
+
+  Result<void> check_reachable() {
+    HostTable denies;
+    for (RuleIndex i = 0; i < content_.deny.size(); ++i) denies.insert(content_.deny[i], i);
+    for (const Rule& rule : content_.allow) {
+      const auto covering = covering_deny(denies, rule);
+      if (!covering) continue;
+      return error(rule.mark,
+                   fmt::format("this rule can never be reached: the deny rule in line {} covers it",
+                               content_.deny[*covering].mark.line));
+    }
+    return {};
+  }
+
+  Result<void> read_internal(const Node& item) {
+    PINHOLE_TRY(const std::string text,
+                yaml::read_string(document_, item, "an item of \"internal\""));
+    constexpr std::string_view kForm =
+        "\"internal\" expects \"name:port -> address:port\", found {}";
+    const std::size_t arrow = text.find("->");
+    if (arrow == std::string::npos) {
+      return error(item.mark, fmt::format(kForm, yaml::describe(item)));
+    }
+    const auto name = http::parse_authority(trim(std::string_view(text).substr(0, arrow)));
+    if (!name) return error(item.mark, name.error().detail);
+    const auto address = http::parse_endpoint(trim(std::string_view(text).substr(arrow + 2)));
+    if (!name->port || !address) return error(item.mark, fmt::format(kForm, yaml::describe(item)));
+    for (const Internal& other : content_.internal) {
+      if (other.host == name->host && other.port == *name->port) {
+        return error(item.mark,
+                     fmt::format("{}:{} is given twice", name->host.in_url(), other.port));
+      }
+    }
+    if (content_.internal.size() >= kMostInternal) {
+      return error(item.mark, fmt::format("more than {} internal hosts", kMostInternal));
+    }
+    content_.internal.push_back({name->host, *name->port, *address});
+    return {};
+  }
+
+  Result<void> read_ca(const Node& node) {
+    for (const Node& value : node.items) {
+      const auto host = http::normalise_host(value.key);
+      if (!host) return error(value.key_mark, host.error().detail);
+      PINHOLE_TRY(const std::string file, yaml::read_string(document_, value, "\"ca\""));
+      if (!file.starts_with('/') || file.contains('\n')) {
+        return error(value.mark, fmt::format("\"ca\" expects the full path of a PEM file, found {}",
+                                             yaml::describe(value)));
+      }
+      for (const HostCa& other : content_.ca) {
+        if (other.host == *host) {
+          return error(value.key_mark, fmt::format("{} is given twice", host->in_url()));
+        }
+      }
+      if (content_.ca.size() >= kMostInternal) {
+        return error(value.key_mark, fmt::format("more than {} hosts", kMostInternal));
+      }
+      content_.ca.push_back({*host, file});
+    }
+    return {};
+  }
+
+  Result<void> read_limits(const Node& node) {
+    MappingReader r(document_, node, "\"limits\"");
+    content_.limits.connections = r.optional_u64("connections", {1, 65536});
+    content_.limits.request_body = r.optional_size("request_body");
+    content_.limits.response_body = r.optional_size("response_body");
+    content_.limits.header_bytes = r.optional_size("header_bytes", {1 << 10, 1 << 20});
+    content_.limits.idle = r.optional_duration("idle");
+    if (content_.limits.idle && content_.limits.idle->count() < 1000) {
+      r.report(node.find("idle")->mark, "\"idle\" is less than a second");
+    }
+    r.refuse("rate", kUnsupported);
+    r.refuse("concurrent", kUnsupported);
+    return r.finish();
+  }
+
+  /// A rule that grants more than its own file allows at all is a promise that nobody keeps.
+  Result<void> check_rule_limits() {
+    for (const Rule& rule : content_.allow) {
+      const GivenLimits& all = content_.limits;
+      if (rule.request_body && all.request_body && *rule.request_body > *all.request_body) {
+        return error(rule.mark, "this rule's request_body is more than that of \"limits\" for all");
+      }
+      if (rule.response_body && all.response_body && *rule.response_body > *all.response_body) {
+        return error(rule.mark,
+                     "this rule's response_body is more than that of \"limits\" for all");
+      }
+    }
+    return {};
+  }
+
+  Result<void> read_audit(const Node& node) {
+    MappingReader r(document_, node, "\"audit\"");
+    const auto bodies = r.optional_choice("bodies", {"size", "digest"});
+    if (bodies == "digest") {
+      r.report(node.find("bodies")->mark, "bodies: digest is not supported by this version",
+               "size");
+    }
+    const auto sync = r.optional_choice("sync", {"off", "batch", "each"});
+    if (sync && *sync != "off") {
+      r.report(node.find("sync")->mark,
+               fmt::format("sync: {} is not supported by this version", *sync), "off");
+    }
+    const auto redact = r.string_list("redact");
+    PINHOLE_TRY_VOID(r.finish());
+    for (const std::string& name : redact) {
+      if (!http::is_token(name)) {
+        return error(node.find("redact")->mark,
+                     fmt::format("\"{}\" is not the name of a header", printable(name, 40)));
+      }
+      content_.redact.push_back(to_lower(name));
+    }
+    return {};
+  }
+
+  static constexpr std::size_t kMostInternal = 1000;
+
+  const Layer& layer_;
+  const Document& document_;
+  LayerContent content_;
+  std::size_t patterns_ = 0;
+};
+
+/// Lengths in front of every text, so that no two contents have one spelling.
+void append_canonical(std::string& out, const Node& node) {
+  switch (node.kind) {
+    case Node::Kind::null:
+      out += "n";
+      return;
+    case Node::Kind::scalar:
+      out += fmt::format("s{}:{}", node.text.size(), node.text);
+      return;
+    case Node::Kind::sequence:
+      out += fmt::format("l{}:", node.items.size());
+      for (const Node& item : node.items) append_canonical(out, item);
+      return;
+    case Node::Kind::mapping: {
+      std::vector<const Node*> values;
+      for (const Node& value : node.items) values.push_back(&value);
+      std::ranges::sort(values, {}, &Node::key);
+      out += fmt::format("m{}:", values.size());
+      for (const Node* value : values) {
+        out += fmt::format("{}:{}", value->key.size(), value->key);
+        append_canonical(out, *value);
+      }
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+std::span<const std::string_view> top_level_keys() { return kTopLevelKeys; }
+
+Result<LayerContent> read_layer(const Layer& layer) { return LayerReader(layer).read(); }
+
+std::string canonical_text(const Layer& layer) {
+  std::string text = fmt::format("{};", to_string(layer.kind));
+  for (const std::string_view key : kTopLevelKeys) {
+    const Node* value = layer.document.root.find(key);
+    if (value == nullptr) continue;
+    text += key;
+    append_canonical(text, *value);
+  }
+  return text;
+}
+
+}  // namespace pinhole::policy

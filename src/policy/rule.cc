@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/rule.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/printable.h"
+#include "base/strings.h"
+#include "http/header.h"
+#include "yaml/mapping_reader.h"
+
+namespace pinhole::policy {
+namespace {
+
+using yaml::Document;
+using yaml::Mark;
+using yaml::Node;
+
+// Bounds of one rule; a file's are in layer.cc.
+constexpr std::size_t kMostMethods = 16;
+constexpr std::size_t kMostPaths = 1000;
+constexpr std::size_t kMostSegments = 64;
+// Each doubles what a path can match in the worst case, and nobody needs many.
+constexpr std::size_t kMostWildcards = 8;
+
+constexpr std::array<std::string_view, 15> kKnownMethods = {
+    "GET",   "HEAD",     "POST",  "PUT",  "DELETE", "CONNECT", "OPTIONS", "TRACE",
+    "PATCH", "PROPFIND", "MKCOL", "COPY", "MOVE",   "REPORT",  "QUERY"};
+
+/// A piece of the file and where it begins, so that an error can point at the right character.
+struct Piece {
+  std::string_view text;
+  Mark mark;
+
+  [[nodiscard]] Piece from(std::size_t offset, std::size_t length = std::string_view::npos) const {
+    return {text.substr(offset, length), {mark.line, mark.column + offset}};
+  }
+};
+
+Piece piece_of(const Node& node) {
+  return {node.text, {node.mark.line, node.mark.column + (node.plain ? 0 : 1)}};
+}
+
+/// Reads the parts of one rule; each function is a production of the grammar in rule.h.
+class RuleReader {
+ public:
+  RuleReader(const Document& document, Action action) : document_(document), action_(action) {}
+
+  Result<Rule> short_form(const Node& node) {
+    start(node);
+    const Piece all = piece_of(node);
+    const std::size_t space = all.text.find(' ');
+    if (space == std::string_view::npos) {
+      PINHOLE_TRY_VOID(target(all, true));
+    } else {
+      if (all.text.find(' ', space + 1) != std::string_view::npos) {
+        return error(all.from(all.text.find(' ', space + 1)),
+                     "a rule has at most one space, between methods and target");
+      }
+      PINHOLE_TRY_VOID(methods(all.from(0, space)));
+      PINHOLE_TRY_VOID(target(all.from(space + 1), true));
+    }
+    return std::move(rule_);
+  }
+
+  Result<Rule> long_form(const Node& node) {
+    start(node);
+    yaml::MappingReader r(document_, node, "a rule");
+    r.refuse("secrets", "is not supported by this version; no secret is put into any request");
+    const std::string host = r.required_string("host");
+    const Node* tls = r.optional_node("tls");
+    const auto method_list = r.list("methods");
+    const auto path_list = r.list("paths");
+    const Node* limits = r.optional_mapping("limits");
+    PINHOLE_TRY_VOID(r.finish());
+    PINHOLE_TRY_VOID(target(piece_of(*node.find("host")), false));
+    PINHOLE_TRY_VOID(list_of_methods(node.find("methods"), method_list));
+    PINHOLE_TRY_VOID(list_of_paths(node.find("paths"), path_list));
+    if (tls != nullptr) PINHOLE_TRY_VOID(tunnel(*tls));
+    if (limits != nullptr) PINHOLE_TRY_VOID(body_limits(*limits));
+    return std::move(rule_);
+  }
+
+ private:
+  std::unexpected<Error> error(Mark mark, std::string_view message, std::string_view hint = {}) {
+    return fail(yaml::error_at(document_, mark, message, hint));
+  }
+  std::unexpected<Error> error(const Piece& piece, std::string_view message,
+                               std::string_view hint = {}) {
+    return error(piece.mark, message, hint);
+  }
+
+  void start(const Node& node) {
+    rule_ = Rule{};
+    rule_.mark = node.mark;
+    rule_.id = fmt::format("{}:{}", document_.source, node.mark.line);
+  }
+
+  Result<void> methods(const Piece& piece) {
+    std::size_t offset = 0;
+    for (const std::string_view part : split(piece.text, ',')) {
+      PINHOLE_TRY_VOID(method(piece.from(offset, part.size())));
+      offset += part.size() + 1;
+    }
+    return {};
+  }
+
+  Result<void> list_of_methods(const Node* node, std::span<const Node> items) {
+    if (node != nullptr && items.empty()) return error(node->mark, "\"methods\" is an empty list");
+    for (const Node& item : items) {
+      PINHOLE_TRY_VOID(yaml::read_string(document_, item, "a method"));
+      PINHOLE_TRY_VOID(method(piece_of(item)));
+    }
+    return {};
+  }
+
+  Result<void> method(const Piece& piece) {
+    const std::string name(piece.text);
+    std::string upper = name;
+    for (char& c : upper) {
+      if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+    }
+    if (!http::is_token(name)) {
+      return error(piece, fmt::format("\"{}\" is not a method", printable(name, 40)));
+    }
+    const bool is_known = std::ranges::find(kKnownMethods, name) != kKnownMethods.end();
+    if (!is_known) {
+      const auto near = closest(upper, kKnownMethods);
+      if (upper != name || near) {
+        return error(piece, fmt::format("unknown method \"{}\"", name), near ? *near : upper);
+      }
+    }
+    if (name == "CONNECT") {
+      return error(piece, "CONNECT is not a method of a rule; use {host: …, tls: tunnel}");
+    }
+    if (std::ranges::find(rule_.methods, name) != rule_.methods.end()) {
+      return error(piece, fmt::format("method \"{}\" is given twice", name));
+    }
+    if (rule_.methods.size() >= kMostMethods) {
+      return error(piece, fmt::format("more than {} methods", kMostMethods));
+    }
+    rule_.methods.push_back(name);
+    return {};
+  }
+
+  Result<void> target(Piece piece, bool may_have_path) {
+    std::optional<http::Scheme> scheme;
+    if (const std::size_t at = piece.text.find("://"); at != std::string_view::npos) {
+      PINHOLE_TRY(scheme, this->scheme(piece.from(0, at)));
+      piece = piece.from(at + 3);
+    }
+    const std::size_t slash = piece.text.find('/');
+    if (slash != std::string_view::npos) {
+      if (!may_have_path) return error(piece.from(slash), "a path belongs into \"paths\"");
+      PINHOLE_TRY_VOID(path(piece.from(slash)));
+      piece = piece.from(0, slash);
+    }
+    PINHOLE_TRY(const auto port, host_and_port(piece));
+    rule_.reaches = reaches(scheme, port);
+    return {};
+  }
+
+  Result<http::Scheme> scheme(const Piece& piece) {
+    if (piece.text == "http") return http::Scheme::http;
+    if (piece.text == "https") return http::Scheme::https;
+    if (piece.text == "tcp") {
+      return error(piece, "tcp:// rules are not supported by this version");
+    }
+    return error(piece, fmt::format("unknown scheme \"{}\"; http and https are known",
+                                    printable(piece.text, 40)));
+  }
+
+  Result<std::optional<std::uint16_t>> host_and_port(const Piece& piece) {
+    Piece name = piece;
+    const bool any = piece.text == "*" || piece.text.starts_with("*:");
+    const bool below = piece.text.starts_with("*.");
+    if (below) name = piece.from(2);
+    if (name.text.substr(any ? 1 : 0).contains('*')) {
+      const bool forgot_dot = piece.text.starts_with('*') && !piece.text.substr(1).contains('*');
+      return error(piece, "a \"*\" in a host stands for whole leading labels",
+                   forgot_dot ? "*." + std::string(piece.text.substr(1)) : "");
+    }
+    // "*" itself is no host name: a stand-in lets the port be read in the one way there is.
+    const std::string text =
+        any ? "any.invalid" + std::string(piece.text.substr(1)) : std::string(name.text);
+    auto authority = http::parse_authority(text);
+    if (!authority) return error(name, authority.error().detail);
+    if (below && authority->host.ip) {
+      return error(name, "\"*.\" does not go with an IP address");
+    }
+    rule_.host.kind = any     ? HostPattern::Kind::any
+                      : below ? HostPattern::Kind::below
+                              : HostPattern::Kind::exact;
+    if (!any) rule_.host.name = std::move(authority->host.name);
+    return authority->port;
+  }
+
+  [[nodiscard]] std::vector<Reach> reaches(std::optional<http::Scheme> scheme,
+                                           std::optional<std::uint16_t> port) const {
+    using enum http::Scheme;
+    if (action_ == Action::deny) return {{scheme, port}};
+    if (scheme) return {{scheme, port.value_or(http::default_port(*scheme))}};
+    return {{https, port.value_or(443)}, {http, port.value_or(80)}};
+  }
+
+  Result<void> list_of_paths(const Node* node, std::span<const Node> items) {
+    if (node != nullptr && items.empty()) return error(node->mark, "\"paths\" is an empty list");
+    for (const Node& item : items) {
+      PINHOLE_TRY_VOID(yaml::read_string(document_, item, "a path"));
+      PINHOLE_TRY_VOID(path(piece_of(item)));
+    }
+    return {};
+  }
+
+  Result<void> path(const Piece& piece) {
+    if (const std::size_t at = piece.text.find_first_of("?#"); at != std::string_view::npos) {
+      return error(piece.from(at), "the query is not part of a rule");
+    }
+    if (to_lower(piece.text).contains("%2a")) {
+      return error(piece, "a path with a literal \"*\" (%2A) cannot be written");
+    }
+    const auto normal = http::normalise_path(piece.text);
+    if (!normal) return error(piece, normal.error().detail);
+    const std::string text(piece.text);
+    if (std::ranges::find(rule_.paths, text) != rule_.paths.end()) {
+      return error(piece, fmt::format("path \"{}\" is given twice", printable(text, 80)));
+    }
+    if (rule_.paths.size() >= kMostPaths) {
+      return error(piece, fmt::format("more than {} paths", kMostPaths));
+    }
+    rule_.paths.push_back(text);
+    // A rule means all readings of its path, as a request is matched by all of its own.
+    for (http::Segments& segments : http::path_readings(*normal)) {
+      PINHOLE_TRY(PathPattern pattern, this->pattern(piece, std::move(segments)));
+      rule_.patterns.push_back(std::move(pattern));
+    }
+    return {};
+  }
+
+  Result<PathPattern> pattern(const Piece& piece, http::Segments segments) {
+    PathPattern pattern;
+    pattern.rest = segments.back() == "**";
+    if (pattern.rest) segments.pop_back();
+    if (segments.size() > kMostSegments) {
+      return error(piece, fmt::format("a path of more than {} segments", kMostSegments));
+    }
+    std::size_t wildcards = 0;
+    for (const std::string& segment : segments) {
+      if (segment == "**") return error(piece, "\"**\" may only be the last segment of a path");
+      if (segment == "*") {
+        ++wildcards;
+      } else if (segment.contains('*')) {
+        return error(piece,
+                     fmt::format("\"*\" stands for a whole segment; \"{}\" mixes it with text",
+                                 printable(segment, 80)));
+      }
+    }
+    if (wildcards > kMostWildcards) {
+      return error(piece, fmt::format("more than {} \"*\" in a path", kMostWildcards));
+    }
+    pattern.segments = std::move(segments);
+    return pattern;
+  }
+
+  Result<void> tunnel(const Node& node) {
+    if (node.text != "tunnel" || node.kind != Node::Kind::scalar) {
+      return error(node.mark,
+                   fmt::format("\"tls\" expects tunnel, found {}", yaml::describe(node)));
+    }
+    if (action_ == Action::deny)
+      return error(node.key_mark, "\"tls\" has no meaning in a deny rule");
+    if (!rule_.methods.empty() || !rule_.paths.empty()) {
+      return error(node.key_mark,
+                   "methods and paths cannot be checked in a tunnel; give one or the other");
+    }
+    std::erase_if(rule_.reaches, [](const Reach& r) { return r.scheme == http::Scheme::http; });
+    if (rule_.reaches.empty()) return error(node.key_mark, "a tunnel is for https, not for http");
+    rule_.tunnel = true;
+    return {};
+  }
+
+  Result<void> body_limits(const Node& node) {
+    yaml::MappingReader r(document_, node, "\"limits\"");
+    rule_.request_body = r.optional_size("request_body");
+    rule_.response_body = r.optional_size("response_body");
+    r.refuse("rate", "is not supported by this version");
+    r.refuse("concurrent", "is not supported by this version");
+    PINHOLE_TRY_VOID(r.finish());
+    if (action_ == Action::deny)
+      return error(node.key_mark, "\"limits\" has no meaning in a deny rule");
+    return {};
+  }
+
+  const Document& document_;
+  Action action_;
+  Rule rule_;
+};
+
+}  // namespace
+
+std::string HostPattern::text() const {
+  switch (kind) {
+    case Kind::exact:
+      return name;
+    case Kind::below:
+      return "*." + name;
+    case Kind::any:
+      return "*";
+  }
+  return {};
+}
+
+bool Rule::is_whole_host() const {
+  const bool every_path = std::ranges::any_of(patterns, [](const PathPattern& pattern) {
+    return pattern.rest && pattern.segments.empty();
+  });
+  return methods.empty() && (paths.empty() || every_path);
+}
+
+std::string Rule::key() const {
+  std::vector<std::string> parts = methods;
+  std::ranges::sort(parts);
+  std::vector<std::string> sorted_paths = paths;
+  std::ranges::sort(sorted_paths);
+  std::string text = host.text() + (tunnel ? " tunnel" : "");
+  for (const Reach& reach : reaches) {
+    text += fmt::format(" {}:{}", reach.scheme ? http::to_string(*reach.scheme) : "*",
+                        reach.port.value_or(0));
+  }
+  return fmt::format("{} [{}] [{}]", text, fmt::join(parts, ","), fmt::join(sorted_paths, " "));
+}
+
+Result<Rule> read_rule(const Document& document, const Node& item, Action action) {
+  RuleReader reader(document, action);
+  switch (item.kind) {
+    case Node::Kind::scalar:
+      return reader.short_form(item);
+    case Node::Kind::mapping:
+      return reader.long_form(item);
+    case Node::Kind::null:
+    case Node::Kind::sequence:
+      break;
+  }
+  return fail(yaml::error_at(document, item.mark,
+                             fmt::format("a rule is a text such as \"GET https://host/path\" or "
+                                         "{{host: …}}, found {}",
+                                         yaml::describe(item))));
+}
+
+}  // namespace pinhole::policy

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// One rule of `allow:` or `deny:`.
+//
+//   target  = [METHOD[,METHOD] ][scheme://]host[:port][/path]
+//   host    = a name or an IP address | *.name (all names below it, not itself) | * (every public
+//   host) path    = segments; * is one segment that is not empty, ** at the end is any rest
+//
+// Without a scheme and port an allow rule means https on 443 and http on 80; with a port alone both
+// schemes on it; with a scheme alone its default port. A deny rule is wider where it says nothing:
+// without a port it means every port, without a scheme both. The long form spells the same out:
+// {host: [scheme://]host[:port], methods: […], paths: […], limits: {…}, tls: tunnel}.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "http/url.h"
+#include "policy/policy.h"
+#include "yaml/yaml.h"
+
+namespace pinhole::policy {
+
+struct HostPattern {
+  enum class Kind {
+    exact,  ///< `name` alone
+    below,  ///< every name that ends in "." + `name`
+    any,    ///< "*"
+  };
+  Kind kind = Kind::exact;
+  std::string name;
+
+  [[nodiscard]] std::string text() const;
+};
+
+/// Scheme and port, either of which may be open (in deny rules).
+struct Reach {
+  std::optional<http::Scheme> scheme;
+  std::optional<std::uint16_t> port;
+  bool operator==(const Reach&) const = default;
+};
+
+/// A path of a rule, decoded: "*" stands for any one segment that is not empty.
+struct PathPattern {
+  http::Segments segments;
+  bool rest = false;  ///< ended in "**": at least one more segment, of any kind
+};
+
+struct Rule {
+  std::string id;  ///< "pinhole.yaml:17"
+  yaml::Mark mark;
+  HostPattern host;
+  std::vector<Reach> reaches;
+  std::vector<std::string> methods;   ///< empty: any
+  std::vector<std::string> paths;     ///< as written; empty: any
+  std::vector<PathPattern> patterns;  ///< of `paths`; empty: any
+  std::optional<std::uint64_t> request_body;
+  std::optional<std::uint64_t> response_body;
+  bool tunnel = false;  ///< tls: tunnel
+
+  /// No method and no path: what CONNECT can be allowed or denied by.
+  [[nodiscard]] bool is_whole_host() const;
+  /// The same for two rules that mean the same.
+  [[nodiscard]] std::string key() const;
+};
+
+/// A rule from an item of the list; `action` decides what an open scheme and port mean.
+Result<Rule> read_rule(const yaml::Document& document, const yaml::Node& item, Action action);
+
+}  // namespace pinhole::policy

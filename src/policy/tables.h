@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a policy is compiled to.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "policy/host_table.h"
+#include "policy/layer.h"
+#include "policy/policy.h"
+#include "policy/rule.h"
+
+namespace pinhole::policy {
+
+struct Tables {
+  std::vector<Rule> allow_rules;
+  std::vector<Rule> deny_rules;
+  HostTable allow;
+  HostTable deny;
+  TextMap<http::Endpoint> internal;  ///< by "name:port"
+  TextMap<std::string> ca;           ///< by host
+  std::vector<Builtin> builtins;
+  Limits limits;
+  std::vector<std::string> redact;
+  std::vector<std::string> warnings;
+  std::string hash;
+};
+
+/// The key of `internal`.
+std::string internal_key(const http::Host& host, std::uint16_t port);
+
+}  // namespace pinhole::policy
