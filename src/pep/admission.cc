@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pep/admission.h"
+
+#include <utility>
+
+#include "base/printable.h"
+
+namespace pinhole::pep {
+namespace {
+
+Refusal audit_unavailable(const Error& error) {
+  return {.code = "audit_unavailable",
+          .detail = "the audit record could not be written, so nothing was sent: " + error.message};
+}
+
+std::expected<std::vector<http::Endpoint>, Refusal> require_public(const http::Host& host,
+                                                                   std::uint16_t port,
+                                                                   const Addresses& addresses) {
+  std::vector<http::Endpoint> endpoints;
+  for (const auto& address : addresses) {
+    const auto kind = http::classify(address);
+    if (!kind.is_public) {
+      Refusal refusal{.code = "ssrf_blocked",
+                      .detail = fmt::format("{} leads to {}, which is not a public address ({})",
+                                            host.name, http::to_string(address), kind.name)};
+      refusal.fix =
+          fmt::format("add to your own policy file, if it is meant:  internal: [\"{}:{} -> {}\"]",
+                      host.in_url(), port, http::to_string(http::Endpoint{address, port}));
+      return std::unexpected(std::move(refusal));
+    }
+    endpoints.push_back({.address = address, .port = port});
+  }
+  return endpoints;
+}
+
+}  // namespace
+
+Refusal record_refusal(Door& door, const RequestNote& note, Refusal refusal) {
+  ++door.stats.denied;
+  const auto written = door.audit.deny(note, refusal.code, status_of(refusal));
+  if (!written) return audit_unavailable(written.error());
+  return refusal;
+}
+
+std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request& request,
+                                               RequestNote& note, std::uint64_t declared_body) {
+  policy::Verdict verdict = door.policy.decide(request);
+  note.rule = verdict.rule;
+  if (!verdict.allowed()) {
+    Refusal refusal{.code = "denied_by_policy",
+                    .detail = fmt::format("{}: {}", request.text(), verdict.reason),
+                    .rule = verdict.rule,
+                    .fix = "pinhole policy explain " + request.text()};
+    return std::unexpected(record_refusal(door, note, std::move(refusal)));
+  }
+  if (declared_body > verdict.limits.request_body) {
+    Refusal refusal{
+        .code = "constraint_violation",
+        .detail = fmt::format("the request's body of {} bytes is over the limit of {} bytes",
+                              declared_body, verdict.limits.request_body),
+        .rule = verdict.rule};
+    return std::unexpected(record_refusal(door, note, std::move(refusal)));
+  }
+  const auto written = door.audit.allow(note);
+  if (!written) {
+    ++door.stats.denied;
+    return std::unexpected(audit_unavailable(written.error()));
+  }
+  return verdict;
+}
+
+asio::awaitable<std::expected<std::vector<http::Endpoint>, Refusal>> find_addresses(
+    Door& door, http::Host host, std::uint16_t port) {
+  if (const auto internal = door.policy.internal_address(host, port)) {
+    co_return std::vector<http::Endpoint>{*internal};
+  }
+  if (host.ip) co_return require_public(host, port, {*host.ip});
+  auto addresses = co_await door.resolver.resolve(host.name);
+  if (!addresses) {
+    const std::string_view code = addresses.error().code == "timeout" ? "timeout" : "dns_error";
+    co_return std::unexpected(Refusal{.code = code, .detail = addresses.error().message});
+  }
+  co_return require_public(host, port, *addresses);
+}
+
+}  // namespace pinhole::pep

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pep/answer.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "base/printable.h"
+
+namespace pinhole::pep {
+namespace {
+
+namespace json = boost::json;
+
+struct CodeRow {
+  std::string_view code;
+  int status;
+  std::string_view reason;  // of the status
+  std::string_view title;
+  std::string_view proxy_error;  // RFC 9209 §2.3
+};
+constexpr std::array kCodes = {
+    CodeRow{"denied_by_policy", 403, "Forbidden", "denied by policy", "http_request_denied"},
+    CodeRow{"ssrf_blocked", 403, "Forbidden", "not a public address", "destination_ip_prohibited"},
+    CodeRow{"ech_not_allowed", 403, "Forbidden", "encrypted client hello", "http_request_denied"},
+    CodeRow{"constraint_violation", 413, "Content Too Large", "a limit was passed",
+            "http_request_denied"},
+    CodeRow{"invalid_method", 400, "Bad Request", "invalid method", "http_request_error"},
+    CodeRow{"invalid_url", 400, "Bad Request", "invalid URL", "http_request_error"},
+    CodeRow{"invalid_request", 400, "Bad Request", "invalid request", "http_request_error"},
+    CodeRow{"dns_error", 502, "Bad Gateway", "the name did not resolve", "dns_error"},
+    CodeRow{"connect_error", 502, "Bad Gateway", "no connection to the origin",
+            "destination_unavailable"},
+    CodeRow{"tls_error", 502, "Bad Gateway", "the origin's TLS failed", "tls_protocol_error"},
+    CodeRow{"upstream_error", 502, "Bad Gateway", "the origin's answer failed",
+            "http_protocol_error"},
+    CodeRow{"timeout", 504, "Gateway Timeout", "the origin took too long", "http_response_timeout"},
+    CodeRow{"audit_unavailable", 503, "Service Unavailable", "no audit record, no request",
+            "proxy_internal_error"},
+};
+
+const CodeRow& row_of(std::string_view code) {
+  const auto* row = std::ranges::find(kCodes, code, &CodeRow::code);
+  return row != kCodes.end() ? *row : kCodes[10];
+}
+
+std::string_view reason_of(int status, const CodeRow& row) {
+  if (status == row.status) return row.reason;
+  switch (status) {
+    case 431:
+      return "Request Header Fields Too Large";
+    case 413:
+      return "Content Too Large";
+    case 417:
+      return "Expectation Failed";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Refused";
+  }
+}
+
+/// A structured-field string (RFC 8941 §3.3.3).
+std::string quoted(std::string_view text) {
+  constexpr std::size_t kLongest = 500;
+  std::string out = "\"";
+  for (const char c : text.substr(0, kLongest)) {
+    if (c < 0x20 || c >= 0x7F) {
+      out += '?';
+      continue;
+    }
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + '"';
+}
+
+std::string html_escaped(std::string_view text) {
+  std::string out;
+  for (const char c : printable(text)) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string problem_json(const Refusal& refusal, const CodeRow& row, const AnswerContext& context) {
+  json::object body;
+  body["type"] = "about:blank";
+  body["title"] = row.title;
+  body["status"] = status_of(refusal);
+  body["code"] = refusal.code;
+  body["detail"] = printable(refusal.detail);
+  if (!refusal.rule.empty()) body["rule"] = refusal.rule;
+  if (!refusal.fix.empty()) body["fix"] = printable(refusal.fix);
+  if (!context.policy.empty()) body["policy"] = context.policy;
+  if (!context.request.empty()) body["request"] = context.request;
+  return json::serialize(body) + "\n";
+}
+
+std::string page(const Refusal& refusal, const CodeRow& row, const AnswerContext& context) {
+  std::string out = fmt::format(
+      "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{0}</title>\n<h1>Pinhole: "
+      "{0}</h1>\n<p>{1}</p>\n",
+      html_escaped(row.title), html_escaped(refusal.detail));
+  if (!refusal.fix.empty())
+    out += fmt::format("<p>To fix: <code>{}</code></p>\n", html_escaped(refusal.fix));
+  out += fmt::format("<p><small>code {} · request {}</small></p>\n", refusal.code,
+                     html_escaped(context.request));
+  return out;
+}
+
+}  // namespace
+
+int status_of(const Refusal& refusal) {
+  return refusal.status != 0 ? refusal.status : row_of(refusal.code).status;
+}
+
+std::string format_answer(const Refusal& refusal, const AnswerContext& context) {
+  const CodeRow& row = row_of(refusal.code);
+  const int status = status_of(refusal);
+  const std::string body =
+      context.wants_html ? page(refusal, row, context) : problem_json(refusal, row, context);
+  std::string out = fmt::format(
+      "HTTP/1.1 {} {}\r\n"
+      "Proxy-Status: pinhole; error={}; code={}; details={}\r\n"
+      "Content-Type: {}\r\n"
+      "Content-Length: {}\r\n"
+      "Cache-Control: no-store\r\n"
+      "{}\r\n",
+      status, reason_of(status, row), row.proxy_error, refusal.code, quoted(refusal.detail),
+      context.wants_html ? "text/html; charset=utf-8" : "application/problem+json", body.size(),
+      context.keep_alive ? "" : "Connection: close\r\n");
+  if (context.method != "HEAD") out += body;
+  return out;
+}
+
+}  // namespace pinhole::pep

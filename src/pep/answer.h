@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a guest is told when a request is not carried out: Proxy-Status (RFC 9209) and a body of
+// application/problem+json (RFC 9457), or a small page for a browser. Pure.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace pinhole::pep {
+
+struct Refusal {
+  std::string_view code;  // one of policy.md's table
+  int status = 0;         // 0: the code's usual one
+  std::string detail;     // one line
+  std::string rule = {};  // "pinhole.yaml:17", where a rule spoke
+  std::string fix = {};   // what to do, where there is something
+};
+/// The status that answers `refusal`.
+int status_of(const Refusal& refusal);
+
+struct AnswerContext {
+  std::string_view method = {};
+  std::string_view policy = {};   // its hash
+  std::string_view request = {};  // id, the same as in the audit log
+  bool wants_html = false;
+  bool keep_alive = false;
+};
+/// Head and body; no body for HEAD.
+std::string format_answer(const Refusal& refusal, const AnswerContext& context);
+
+}  // namespace pinhole::pep

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pep/audit_log.h"
+
+#include <utility>
+
+#include "sys/user.h"
+
+namespace pinhole::pep {
+
+using audit::Kind;
+
+AuditLog::AuditLog(audit::Writer writer, Start start)
+    : writer_(std::move(writer)),
+      start_(std::move(start)),
+      id_prefix_("r-" + sys::random_hex(4) + "-") {}
+
+Result<AuditLog> AuditLog::open(const std::filesystem::path& path, Start start,
+                                audit::WriterLimits limits) {
+  PINHOLE_TRY(audit::Writer writer,
+              audit::Writer::open(path, {.vm = start.vm, .boot = start.boot}, limits));
+  return AuditLog(std::move(writer), std::move(start));
+}
+
+std::string AuditLog::next_id() { return fmt::format("{}{:x}", id_prefix_, ++last_id_); }
+
+Result<void> AuditLog::start() {
+  if (started_) return {};
+  PINHOLE_TRY_VOID(
+      writer_.append({.kind = Kind::start, .policy = start_.policy, .image = start_.image}));
+  started_ = true;
+  return {};
+}
+
+Result<void> AuditLog::allow(const RequestNote& request) {
+  PINHOLE_TRY_VOID(start());
+  return writer_.append({.kind = Kind::decision,
+                         .request = request.id,
+                         .method = request.method,
+                         .url = request.url,
+                         .rule = request.rule,
+                         .action = "allow",
+                         .policy = start_.policy});
+}
+
+Result<void> AuditLog::deny(const RequestNote& request, std::string_view code, int status) {
+  PINHOLE_TRY_VOID(start());
+  return writer_.append_denial({.kind = Kind::decision,
+                                .request = request.id,
+                                .method = request.method,
+                                .url = request.url,
+                                .rule = request.rule,
+                                .action = "deny",
+                                .code = code,
+                                .policy = start_.policy,
+                                .status = status});
+}
+
+Result<void> AuditLog::end(const RequestNote& request, const ExchangeEnd& end) {
+  PINHOLE_TRY_VOID(start());
+  return writer_.append({.kind = Kind::end,
+                         .request = request.id,
+                         .method = request.method,
+                         .url = request.url,
+                         .rule = request.rule,
+                         .address = end.address,
+                         .code = end.code,
+                         .note = end.note,
+                         .status = end.status,
+                         .sent = end.sent,
+                         .received = end.received,
+                         .duration = std::chrono::duration_cast<std::chrono::microseconds>(
+                             std::chrono::steady_clock::now() - request.started)});
+}
+
+Result<void> AuditLog::flush() {
+  if (!started_) return {};
+  return writer_.flush_denials();
+}
+
+Result<void> AuditLog::seal() {
+  PINHOLE_TRY_VOID(start());
+  return writer_.seal();
+}
+
+}  // namespace pinhole::pep

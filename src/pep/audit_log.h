@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The PEP's side of the audit log: request ids, the start record, and one function per event.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "audit/writer.h"
+#include "base/error.h"
+
+namespace pinhole::pep {
+
+/// What all records of one request share.
+struct RequestNote {
+  std::string id;
+  std::string method;
+  std::string url;  // redacted
+  std::string rule;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+};
+
+/// How an allowed exchange ended.
+struct ExchangeEnd {
+  std::string address;
+  std::optional<int> status = {};
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+  std::string code = {};  // empty: it went well
+  std::string note = {};
+};
+
+/// One per process. Each function's error means "the record is not written": the caller refuses
+/// with `audit_unavailable` and sends nothing upstream. The start record is tried again before each
+/// record until it could be written, so a disk that is full at the start is not the end.
+class AuditLog {
+ public:
+  struct Start {
+    std::string vm;
+    std::string boot;
+    std::string image;
+    std::string policy;
+  };
+  static Result<AuditLog> open(const std::filesystem::path& path, Start start,
+                               audit::WriterLimits limits = {});
+
+  /// "r-5f3a9c1e-1a": unique over restarts.
+  std::string next_id();
+  Result<void> start();
+  Result<void> allow(const RequestNote& request);
+  Result<void> deny(const RequestNote& request, std::string_view code, int status);
+  Result<void> end(const RequestNote& request, const ExchangeEnd& end);
+  /// About once a second: writes counts of repeated denials.
+  Result<void> flush();
+  Result<void> seal();
+
+  [[nodiscard]] const audit::Head& head() const { return writer_.head(); }
+  [[nodiscard]] std::uint64_t records() const { return writer_.records_written(); }
+
+ private:
+  AuditLog(audit::Writer writer, Start start);
+
+  audit::Writer writer_;
+  Start start_;
+  bool started_ = false;
+  std::string id_prefix_;
+  std::uint64_t last_id_ = 0;
+};
+
+}  // namespace pinhole::pep

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pep/control.h"
+
+#include <sys/socket.h>
+
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "base/log.h"
+
+namespace pinhole::pep {
+
+namespace json = boost::json;
+
+Control::Control(Door& door, const Canary* canary, Fd socket, std::function<void()> on_end)
+    : door_(door),
+      canary_(canary),
+      socket_(door.context, socket.release()),
+      on_end_(std::move(on_end)) {}
+
+void Control::start() {
+  json::object ready{{"event", "ready"}, {"policy", door_.policy.hash()}};
+  if (canary_ != nullptr) ready["canary_port"] = canary_->port();
+  send(json::serialize(ready));
+  send_head();
+  asio::co_spawn(door_.context, read_loop(), asio::detached);
+  asio::co_spawn(door_.context, head_loop(), asio::detached);
+}
+
+asio::awaitable<void> Control::read_loop() {
+  constexpr std::size_t kLongestLine = 64 << 10;
+  std::string pending;
+  while (true) {
+    char piece[4096];
+    auto [error, count] = co_await socket_.async_read_some(asio::buffer(piece), as_result);
+    if (error) break;
+    pending.append(piece, count);
+    for (std::size_t end = pending.find('\n'); end != std::string::npos; end = pending.find('\n')) {
+      handle(std::string_view(pending).substr(0, end));
+      pending.erase(0, end + 1);
+    }
+    if (pending.size() > kLongestLine) {
+      log(LogLevel::error, "the control socket sent a line of more than {} bytes", kLongestLine);
+      break;
+    }
+  }
+  on_end_();
+}
+
+asio::awaitable<void> Control::head_loop() {
+  constexpr std::chrono::seconds kEvery{5};
+  asio::steady_timer timer(door_.context);
+  while (true) {
+    timer.expires_after(kEvery);
+    auto [error] = co_await timer.async_wait(as_result);
+    if (error) co_return;
+    send_head();
+  }
+}
+
+void Control::handle(std::string_view line) {
+  json::error_code error;
+  const json::value message = json::parse({line.data(), line.size()}, error);
+  const auto* object = error ? nullptr : message.if_object();
+  const auto* op = object == nullptr ? nullptr : object->if_contains("op");
+  if (op != nullptr && op->is_string() && op->as_string() == "stats") return send_stats();
+  log(LogLevel::warning, "the control socket sent something unknown: {}", line.substr(0, 200));
+}
+
+void Control::send_stats() {
+  const Stats& stats = door_.stats;
+  send(json::serialize(
+      json::object{{"event", "stats"},
+                   {"canary_connections", canary_ == nullptr ? 0 : canary_->connections()},
+                   {"canary_requests", canary_ == nullptr ? 0 : canary_->requests()},
+                   {"requests", stats.requests},
+                   {"denied", stats.denied},
+                   {"records", door_.audit.records()},
+                   {"connections", stats.connections}}));
+}
+
+void Control::send_head() {
+  const audit::Head& head = door_.audit.head();
+  if (head.sequence == sent_sequence_) return;
+  sent_sequence_ = head.sequence;
+  send(json::serialize(
+      json::object{{"event", "head"}, {"seq", head.sequence}, {"sha256", head.sha256}}));
+}
+
+void Control::send(const std::string& json) {
+  const std::string line = json + "\n";
+  if (::send(socket_.native_handle(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
+      static_cast<ssize_t>(line.size())) {
+    log(LogLevel::warning, "the supervisor does not read its control socket");
+  }
+}
+
+}  // namespace pinhole::pep

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all connections of the one guest share: the policy, the log, the way out, the limits, the
+// counts.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "pep/audit_log.h"
+#include "pep/curl_driver.h"
+#include "pep/resolver.h"
+#include "policy/policy.h"
+#include "sys/asio.h"
+#include "tls/trust_store.h"
+
+namespace pinhole::pep {
+
+/// How long each step may take. Idle time between two bytes comes from the policy (limits.idle).
+struct Times {
+  std::chrono::milliseconds request_head{30'000};  // from its first byte to its last
+  std::chrono::milliseconds connect{10'000};       // TCP and TLS together, for each address
+  std::chrono::milliseconds first_byte{
+      300'000};  // from the request's last byte; models think for minutes
+  std::chrono::milliseconds total{std::chrono::hours(24)};
+  std::chrono::milliseconds client_hello{10'000};
+  std::chrono::milliseconds linger{
+      2'000};  // a refused sender's remaining bytes are read for this long
+  std::chrono::milliseconds grace{2'000};  // running exchanges get this long at the end
+  std::chrono::milliseconds tick{250};     // how exactly the limits above and `idle` are kept
+};
+
+struct Stats {
+  std::uint64_t requests = 0;     // whatever was asked, well-formed or not
+  std::uint64_t denied = 0;       // answered by us with a refusal
+  std::uint64_t connections = 0;  // from the guest, all that ever were
+};
+
+/// The trust store for each `ca:` file, read once, when first needed.
+class TrustStores {
+ public:
+  /// For a host without a `ca:` give nothing. The pointer stays valid.
+  Result<const tls::TrustStore*> find(const std::optional<std::string>& ca_file);
+
+ private:
+  std::map<std::string, tls::TrustStore> stores_;
+};
+
+/// Owned by the server; every session holds a reference and ends before it.
+struct Door {
+  Door(asio::io_context& io, policy::Policy rules, AuditLog log, Times limits)
+      : context(io),
+        policy(std::move(rules)),
+        audit(std::move(log)),
+        times(limits),
+        resolver(io),
+        curl(io) {}
+
+  asio::io_context& context;
+  const policy::Policy policy;
+  AuditLog audit;
+  const Times times;
+  Resolver resolver;
+  CurlDriver curl;
+  TrustStores trust;
+  Stats stats;
+};
+
+}  // namespace pinhole::pep

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Real sockets for the proxy's tests: an origin that follows a script, a client that speaks raw
+// bytes, and the proxy itself in a thread. Blocking, with a deadline on every wait.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/fd.h"
+#include "pep/canary.h"
+#include "pep/door.h"
+#include "pep/server.h"
+#include "sys/files.h"
+
+namespace pinhole::pep::testing {
+
+/// A connected socket. Reads give up (and return what came) after kPatience.
+class Peer {
+ public:
+  static constexpr std::chrono::seconds kPatience{20};
+  explicit Peer(Fd socket);
+  /// False when the other end is gone.
+  bool send(std::string_view bytes);
+  /// Up to and with `end`; "" when the stream ended before.
+  std::string read_until(std::string_view end);
+  std::string read_exactly(std::size_t count);
+  std::string read_all();
+  /// The end of what the other side sends was reached, and nothing was left.
+  bool at_end();
+  void half_close();
+  void close() { socket_.reset(); }
+  [[nodiscard]] int fd() const { return socket_.get(); }
+
+ private:
+  bool fill();
+  Fd socket_;
+  std::string pending_;
+};
+
+/// An HTTP answer as the client sees it.
+struct Answer {
+  std::string head;
+  std::string body;
+  bool whole = false;  // its framing was complete
+  [[nodiscard]] int status() const;
+  [[nodiscard]] std::string header(std::string_view name) const;
+};
+Answer read_answer(Peer& peer, bool head_request = false);
+
+/// Listens on loopback; each connection runs `serve` in a thread of its own.
+class Origin {
+ public:
+  using Serve = std::function<void(Peer&)>;
+  explicit Origin(Serve serve);
+  ~Origin();
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  [[nodiscard]] int connections() const { return connections_; }
+
+ private:
+  Fd listener_;
+  std::uint16_t port_ = 0;
+  std::atomic<int> connections_ = 0;
+  std::vector<std::jthread> threads_;
+  std::jthread acceptor_;
+};
+
+/// Reads heads and answers each with `answer(head)`, until the connection ends.
+Origin::Serve answer_each(std::function<std::string(const std::string& head)> answer);
+std::string ok(std::string_view body);
+
+/// The proxy with a policy, on a unix socket, in a thread.
+class Proxy {
+ public:
+  struct Setup {
+    std::string policy;
+    Times times = {};
+    std::filesystem::path audit = {};  // a file in the folder where empty
+    bool canary = false;
+  };
+  explicit Proxy(Setup setup);
+  ~Proxy() { stop(); }
+  Peer connect();
+  /// connect() + send() + read_answer() on a connection of its own.
+  Answer ask(std::string_view request);
+  /// Ends it in order; the audit log is sealed then.
+  void stop();
+  std::string audit_text();
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_.path(); }
+  /// What is true inside; runs in the proxy's thread.
+  Stats stats();
+  std::size_t sessions();
+  [[nodiscard]] std::uint16_t canary_port() const { return canary_->port(); }
+
+ private:
+  sys::TempDir folder_;
+  asio::io_context context_{1};
+  std::filesystem::path audit_;
+  std::optional<Canary> canary_;
+  std::unique_ptr<Door> door_;
+  std::unique_ptr<Server> server_;
+  std::thread thread_;
+};
+
+/// A whole ClientHello record for `server_name`; with ECH where asked.
+std::string client_hello(std::string_view server_name, bool ech = false);
+
+}  // namespace pinhole::pep::testing

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pep/program.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <optional>
+#include <utility>
+
+#include <boost/asio/signal_set.hpp>
+
+#include "base/log.h"
+#include "pep/canary.h"
+#include "pep/control.h"
+#include "pep/door.h"
+#include "pep/server.h"
+#include "sys/files.h"
+#include "sys/unix_socket.h"
+#include "yaml/yaml.h"
+
+namespace pinhole::pep {
+namespace {
+
+Result<policy::Policy> load_policy(const Options& options, const std::optional<Canary>& canary) {
+  constexpr std::uint64_t kLongestPolicy = std::uint64_t{4} << 20;
+  std::vector<policy::Layer> layers;
+  for (const auto& [kind, path] : options.policies) {
+    PINHOLE_TRY(const std::string text, sys::read_file(path, kLongestPolicy));
+    // Rules are named after the file in answers to the guest, which has no business with our
+    // folders.
+    PINHOLE_TRY(yaml::Document document, yaml::parse(text, path.filename().string()));
+    layers.push_back(
+        {.kind = kind, .document = std::move(document), .foreign_keys = options.foreign_keys});
+  }
+  std::vector<policy::Builtin> builtins;
+  if (canary) builtins.push_back(canary->rule());
+  return policy::Policy::compile(std::move(layers), std::move(builtins));
+}
+
+Result<Fd> inherited(int number) {
+  if (::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) return fail("descriptor {} is not open", number);
+  const int flags = ::fcntl(number, F_GETFL);
+  ::fcntl(number, F_SETFL, flags | O_NONBLOCK);
+  return Fd(number);
+}
+
+Result<Fd> open_listener(const Options& options) {
+  if (options.listen_fd) return inherited(*options.listen_fd);
+  return sys::listen_unix(options.listen_path);
+}
+
+/// The parts of the running process, in the order in which they start; the reverse is the order of
+/// their end.
+class Program {
+ public:
+  Program(asio::io_context& context, Door& door, std::optional<Canary> canary, Fd listener)
+      : context_(context),
+        door_(door),
+        canary_(std::move(canary)),
+        server_(door, std::move(listener)),
+        signals_(context) {}
+
+  Result<void> start(const Options& options) {
+    if (options.control_fd) {
+      PINHOLE_TRY(Fd socket, inherited(*options.control_fd));
+      control_.emplace(door_, canary_ ? &*canary_ : nullptr, std::move(socket),
+                       [this] { end("the supervisor is gone"); });
+    }
+    signals_.add(SIGTERM);
+    signals_.add(SIGINT);
+    signals_.async_wait([this](error_code error, int number) {
+      if (!error) end(number == SIGINT ? "SIGINT" : "SIGTERM");
+    });
+    if (canary_) canary_->start();
+    server_.start();
+    if (control_) control_->start();
+    return {};
+  }
+
+  [[nodiscard]] const Result<void>& sealed() const { return sealed_; }
+
+ private:
+  void end(std::string_view why) {
+    if (std::exchange(ending_, true)) return;
+    log(LogLevel::info, "ending: {}", why);
+    asio::co_spawn(context_, finish(), asio::detached);
+  }
+
+  asio::awaitable<void> finish() {
+    co_await server_.stop();
+    sealed_ = door_.audit.seal();
+    if (control_) control_->send_head();
+    context_.stop();
+  }
+
+  asio::io_context& context_;
+  Door& door_;
+  std::optional<Canary> canary_;
+  Server server_;
+  std::optional<Control> control_;
+  asio::signal_set signals_;
+  bool ending_ = false;
+  Result<void> sealed_;
+};
+
+void say_what_holds(const Options& options, const policy::Policy& policy) {
+  if (options.policies.empty()) log(LogLevel::warning, "no --policy: everything is denied");
+  for (const auto& warning : policy.warnings()) log(LogLevel::warning, "{}", warning);
+}
+
+}  // namespace
+
+Result<void> run_program(const Options& options) {
+  std::signal(SIGPIPE, SIG_IGN);
+  asio::io_context context(1);  // one thread: no locks inside
+  std::optional<Canary> canary;
+  if (options.canary) {
+    PINHOLE_TRY(canary, Canary::open(context));
+  }
+  auto policy = load_policy(options, canary);
+  if (!policy) {
+    Error error = std::move(policy).error();
+    error.exit_status = 2;
+    return fail(std::move(error));
+  }
+  PINHOLE_TRY(AuditLog audit, AuditLog::open(options.audit, {.vm = options.vm,
+                                                             .boot = options.boot,
+                                                             .image = options.image,
+                                                             .policy = policy->hash()}));
+  PINHOLE_TRY(Fd listener, open_listener(options));
+  say_what_holds(options, *policy);
+  // A log that cannot be written now may be writable later; until then every request is refused.
+  if (auto started = audit.start(); !started) log(LogLevel::error, "{}", started.error().message);
+
+  Door door(context, *std::move(policy), std::move(audit), Times());
+  Program program(context, door, std::move(canary), std::move(listener));
+  auto outcome = program.start(options);
+  if (outcome) {
+    log(LogLevel::info, "ready, policy {}", door.policy.hash());
+    context.run();
+    outcome = program.sealed();
+  }
+  if (!options.listen_path.empty()) ::unlink(options.listen_path.c_str());
+  return outcome;
+}
+
+}  // namespace pinhole::pep

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection of the guest: requests one after the other, each decided, written down and carried
+// out or refused.
+#pragma once
+
+#include <chrono>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "http/request.h"
+#include "pep/answer.h"
+#include "pep/audit_log.h"
+#include "pep/door.h"
+#include "pep/exchange.h"
+#include "pep/guest.h"
+#include "pep/tunnel.h"
+
+namespace pinhole::pep {
+
+/// Started by the server; lives until its coroutine is done, which close() hastens. A session's
+/// fault ends that session only.
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  Session(Door& door, asio::local::stream_protocol::socket socket);
+
+  asio::awaitable<void> run();
+  /// Called every Times::tick.
+  void check_deadline(std::chrono::steady_clock::time_point now);
+  /// Between requests: may be closed without loss.
+  [[nodiscard]] bool is_idle() const { return waiting_ && guest_.input().empty(); }
+  [[nodiscard]] std::chrono::steady_clock::time_point last_activity() const {
+    return guest_.last_activity();
+  }
+  void close();
+  /// No further request after the running one.
+  void finish_soon();
+
+ private:
+  void watch_hangup();
+  asio::awaitable<std::expected<std::optional<http::RequestHead>, http::Fault>> read_head();
+  asio::awaitable<bool> serve_one();
+  asio::awaitable<bool> serve_request(http::RequestHead head, RequestNote note);
+  asio::awaitable<bool> serve_connect(http::RequestHead head, RequestNote note);
+  asio::awaitable<bool> refuse(Refusal refusal, RequestNote note, const http::RequestHead* head);
+  asio::awaitable<bool> skip_body(const http::RequestHead* head);
+  asio::awaitable<void> linger();
+  bool write_end(const RequestNote& note, const ExchangeEnd& end);
+
+  Door& door_;
+  Guest guest_;
+  Exchange exchange_;
+  std::optional<Tunnel> tunnel_;
+  http::HeadLimits head_limits_;
+  bool waiting_ = false;    // for a request's head
+  bool lingering_ = false;  // reading what a refused sender still sends
+  bool last_ = false;
+  std::chrono::steady_clock::time_point step_started_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace pinhole::pep
