@@ -2,6 +2,7 @@
 #include "http/header.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/printable.h"
 #include "base/strings.h"
@@ -93,6 +94,23 @@ std::vector<std::string_view> list_values(std::span<const Header> headers, std::
     }
   }
   return values;
+}
+
+std::vector<std::string> overriding_methods(std::span<const Header> headers) {
+  constexpr std::string_view kNames[] = {"x-http-method-override", "x-http-method",
+                                         "x-method-override"};
+  std::vector<std::string> methods;
+  for (const Header& header : headers) {
+    const bool overrides = std::ranges::any_of(
+        kNames, [&](std::string_view name) { return iequals(name, header.name); });
+    if (!overrides) continue;
+    std::string method = header.value;
+    for (char& c : method) {
+      if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+    }
+    methods.push_back(std::move(method));
+  }
+  return methods;
 }
 
 std::vector<Header> headers_for_upstream(std::span<const Header> request) {

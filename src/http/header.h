@@ -35,6 +35,10 @@ Parsed<Header> parse_header_line(std::string_view line);
 /// quotes.
 std::vector<std::string_view> list_values(std::span<const Header> headers, std::string_view name);
 
+/// The methods, in upper case, that X-HTTP-Method-Override and its like name: some frameworks act
+/// on them instead of on the request line, so a decision about the method is about these too.
+std::vector<std::string> overriding_methods(std::span<const Header> headers);
+
 /// The fields that go upstream: without hop-by-hop fields (RFC 9110 §7.6.1) and those that
 /// Connection names, Proxy-*, and what the sender of the new request sets itself (Host,
 /// Content-Length, Transfer-Encoding, Expect).

@@ -33,6 +33,11 @@ inline constexpr std::array kHeaderRules = {
     HeaderRule{"host", true, false},
     HeaderRule{"content-length", true, true},
     HeaderRule{"expect", true, true},
+    // Some servers take the path from these instead of the request line; they are for the proxies
+    // in
+    // front of a server, not for clients.
+    HeaderRule{"x-original-url", true, false},
+    HeaderRule{"x-rewrite-url", true, false},
     // Would send the client to a place and protocol that the door does not have.
     HeaderRule{"alt-svc", false, true},
 };

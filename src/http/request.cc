@@ -135,6 +135,22 @@ std::size_t count_of(const std::vector<Header>& headers, std::string_view name) 
       headers, [&](const Header& header) { return iequals(header.name, name); }));
 }
 
+/// CGI turns "-" into "_", so that some servers take these for the fields that they resemble.
+Parsed<void> check_lookalike(const Header& header) {
+  constexpr std::array<std::string_view, 4> kFields = {"host", "connection", "content-length",
+                                                       "transfer-encoding"};
+  if (!header.name.contains('_')) return {};
+  std::string name = header.name;
+  std::ranges::replace(name, '_', '-');
+  for (const std::string_view field : kFields) {
+    if (iequals(name, field)) {
+      return fault(kInvalidRequest, 400, "header \"{}\" is easily taken for {}", header.name,
+                   field);
+    }
+  }
+  return {};
+}
+
 /// RFC 9112 §3.2: exactly one Host, and it says what the target says.
 Parsed<void> check_host(const RequestHead& head) {
   const std::size_t count = count_of(head.headers, "host");
@@ -242,6 +258,7 @@ Parsed<RequestHead> parse(std::string_view text, const HeadLimits& limits, const
   head.minor_version = line.minor_version;
   for (const std::string_view text_line : std::span(lines).subspan(1)) {
     PINHOLE_TRY(Header header, parse_header_line(text_line));
+    PINHOLE_TRY_VOID(check_lookalike(header));
     head.headers.push_back(std::move(header));
   }
   PINHOLE_TRY_VOID(read_target(head, line.target, inside));

@@ -192,8 +192,11 @@ TEST(RequestHead, FramingHasOneMeaning) {
   EXPECT_EQ(post("Transfer-Encoding:\x0b"
                  "chunked\r\n"),
             "invalid_request 400: header \"Transfer-Encoding\" holds a control character");
-  EXPECT_EQ(post("Transfer_Encoding: chunked\r\n"),
-            "ok");  // another name; not passed off as framing
+  EXPECT_EQ(
+      post("Transfer_Encoding: chunked\r\n"),
+      "invalid_request 400: header \"Transfer_Encoding\" is easily taken for transfer-encoding");
+  EXPECT_EQ(post("Content_length: 5\r\n").substr(0, 19), "invalid_request 400");
+  EXPECT_EQ(post("api_key: 5\r\n"), "ok");
   EXPECT_EQ(proxy("POST http://a.com/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
             "invalid_request 400: HTTP/1.0 has no Transfer-Encoding");
   EXPECT_EQ(proxy("TRACE http://a.com/ HTTP/1.1\r\nHost: a.com\r\nContent-Length: 1\r\n\r\n"),
@@ -224,6 +227,18 @@ TEST(RequestHead, ConnectionCannotRemoveWhatWasDecidedOn) {
   EXPECT_FALSE(parse_proxy_request(
                    "GET http://a.com/ HTTP/1.1\r\nHost: a.com\r\nConnection: x, CLOSE\r\n\r\n")
                    ->keep_alive);
+}
+
+TEST(RequestHead, MethodsThatHeadersReplaceAreReported) {
+  const auto overriding = [](const std::string& lines) {
+    const auto head =
+        parse_proxy_request(crlf("POST http://a.com/ HTTP/1.1\r\nHost: a.com\r\n" + lines));
+    return head ? overriding_methods(head->headers) : std::vector<std::string>{"refused"};
+  };
+  EXPECT_EQ(overriding("X: 1"), std::vector<std::string>{});
+  EXPECT_EQ(overriding("x-http-method-override: delete"), std::vector<std::string>{"DELETE"});
+  EXPECT_EQ(overriding("X-HTTP-Method: PUT\r\nX-Method-Override: PATCH"),
+            (std::vector<std::string>{"PUT", "PATCH"}));
 }
 
 TEST(RequestHead, SizesAreBounded) {
@@ -281,7 +296,8 @@ TEST(HeadersForUpstream, HopByHopEndsHere) {
                                   {"Trailer", "x"},
                                   {"HTTP2-Settings", "AA"},
                                   {"X-A", "1"},
-                                  {"X-A", "2"}};
+                                  {"X-A", "2"},
+                                  {"X-Original-URL", "/admin"}};
   EXPECT_EQ(headers_for_upstream(in), (std::vector<Header>{{"Accept", "*/*"},
                                                            {"Content-Type", "a/b"},
                                                            {"Authorization", "B"},

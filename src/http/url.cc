@@ -115,11 +115,23 @@ Segments segments_of(std::string_view path) {
   return segments;
 }
 
-std::string with_decoded_slashes(std::string path) {
-  for (std::size_t at = 0; (at = path.find("%2F", at)) != std::string::npos;) {
-    path.replace(at, 3, "/");
+// What different servers do to a path before they look at its segments.
+
+std::string with_decoded_slashes(std::string_view path) {
+  std::string out(path);
+  for (std::size_t at = 0; (at = out.find("%2F", at)) != std::string::npos;)
+    out.replace(at, 3, "/");
+  return out;
+}
+
+std::string without_parameters(std::string_view path) {
+  std::string out;
+  bool in_parameters = false;
+  for (const char c : path) {
+    in_parameters = c != '/' && (in_parameters || c == ';');
+    if (!in_parameters) out += c;
   }
-  return path;
+  return out;
 }
 
 std::string with_merged_slashes(std::string_view path) {
@@ -197,17 +209,18 @@ Parsed<Url> parse_url(std::string_view text) {
 }
 
 std::vector<Segments> path_readings(std::string_view normal_path) {
-  std::vector<Segments> readings = {segments_of(normal_path)};
-  const bool has_encoded = normal_path.contains("%2F");
-  const bool has_doubled = normal_path.contains("//");
-  if (!has_encoded && !has_doubled) return readings;
-  const std::string decoded = with_decoded_slashes(std::string(normal_path));
-  for (const std::string& path :
-       {with_merged_slashes(normal_path), decoded, with_merged_slashes(decoded)}) {
-    Segments reading = segments_of(path);
-    if (std::ranges::find(readings, reading) == readings.end())
-      readings.push_back(std::move(reading));
+  if (!normal_path.contains("%2F") && !normal_path.contains("//") && !normal_path.contains(';')) {
+    return {segments_of(normal_path)};
   }
+  std::vector<std::string> paths = {std::string(normal_path)};
+  for (const auto& transform : {with_decoded_slashes, without_parameters, with_merged_slashes}) {
+    for (std::size_t i = 0, before = paths.size(); i < before; ++i) {
+      std::string path = transform(paths[i]);
+      if (std::ranges::find(paths, path) == paths.end()) paths.push_back(std::move(path));
+    }
+  }
+  std::vector<Segments> readings;
+  for (const std::string& path : paths) readings.push_back(segments_of(path));
   return readings;
 }
 

@@ -39,7 +39,8 @@ Parsed<Url> parse_url(std::string_view text);
 /// upper-case digits, characters that need encoding get it. Refused as invalid_url, because servers
 /// differ about them: `.` and `..` segments in any encoding (also with `;parameters`), backslashes,
 /// control characters and NUL, bytes over 0x7F, broken percent-encodings, double encodings of any
-/// of these. Doubled and encoded slashes are kept as they are; see path_readings().
+/// of these. Doubled and encoded slashes and ";parameters" are
+/// kept as they are; see path_readings().
 Parsed<std::string> normalise_path(std::string_view path);
 
 /// Refuses controls, spaces, "#" and bytes over 0x7F.
@@ -49,8 +50,8 @@ Parsed<void> check_query(std::string_view query);
 using Segments = std::vector<std::string>;
 
 /// The ways in which servers read a path that normalise_path() returned: as it is; with "%2F" as a
-/// slash; with doubled slashes merged; with both. One for nearly all paths. A request is allowed
-/// only if every reading is, and denied if one is.
+/// slash; without ";parameters"; with doubled slashes merged; and these together. One for nearly
+/// all paths, at most eight. A request is allowed only if every reading is, and denied if one is.
 std::vector<Segments> path_readings(std::string_view normal_path);
 
 }  // namespace pinhole::http

@@ -89,8 +89,12 @@ TEST(PathReadings, CoverWhatServersMakeOfSlashes) {
   EXPECT_THAT(path_readings("/a%2Fb"), ElementsAre(Segments{"a/b"}, Segments{"a", "b"}));
   EXPECT_THAT(path_readings("//a"), ElementsAre(Segments{"", "a"}, Segments{"a"}));
   EXPECT_THAT(path_readings("/a//b%2Fc"),
-              ElementsAre(Segments{"a", "", "b/c"}, Segments{"a", "b/c"},
-                          Segments{"a", "", "b", "c"}, Segments{"a", "b", "c"}));
+              ElementsAre(Segments{"a", "", "b/c"}, Segments{"a", "", "b", "c"},
+                          Segments{"a", "b/c"}, Segments{"a", "b", "c"}));
+  EXPECT_THAT(path_readings("/a;x=1/b"), ElementsAre(Segments{"a;x=1", "b"}, Segments{"a", "b"}));
+  EXPECT_THAT(path_readings("/a/;x/b"),
+              ElementsAre(Segments{"a", ";x", "b"}, Segments{"a", "", "b"}, Segments{"a", "b"}));
+  EXPECT_LE(path_readings("//a;x%2Fy//%2F;b;/;").size(), 8U);
 }
 
 TEST(Url, HasDefaultsForPortAndPath) {

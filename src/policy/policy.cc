@@ -72,7 +72,7 @@ bool matches(const Builtin& builtin, const Request& request) {
   return request.way == Way::request && request.method == "GET" &&
          request.scheme == http::Scheme::http && request.host.name == builtin.host &&
          request.port == builtin.port && below_prefix(request.path, builtin.path_prefix) &&
-         http::path_readings(request.path).size() == 1;
+         request.other_methods.empty() && http::path_readings(request.path).size() == 1;
 }
 
 /// The first rule of a table that matches one reading of the request.
@@ -161,7 +161,9 @@ std::string internal_key(const http::Host& host, std::uint16_t port) {
 
 Request Request::of(const http::RequestHead& head) {
   if (head.is_connect()) return connect(head.url.host, head.url.port);
-  return of(head.method, head.url);
+  Request request = of(head.method, head.url);
+  request.other_methods = http::overriding_methods(head.headers);
+  return request;
 }
 
 Request Request::of(std::string method, const http::Url& url) {
@@ -198,32 +200,47 @@ class Decision {
         denies_(tables.deny.matching(request.host, true, steps)),
         allows_(tables.allow.matching(request.host, false, steps)) {}
 
-  Verdict decide() { return request_.way == Way::connect ? decide_connect() : decide_request(); }
+  Verdict decide() {
+    if (request_.way == Way::connect) return decide_connect();
+    Verdict verdict = decide_request(request_);
+    // Some frameworks act on a header instead of on the method: what it names is asked for as well.
+    for (const std::string& method : request_.other_methods) {
+      if (!verdict.allowed()) break;
+      Request other = request_;
+      other.method = method;
+      const Verdict second = decide_request(other);
+      if (second.allowed()) continue;
+      verdict = second;
+      verdict.reason += " (a header replaces the method)";
+    }
+    return verdict;
+  }
 
  private:
-  Verdict decide_request() {
-    const auto readings = http::path_readings(request_.path);
+  Verdict decide_request(const Request& request) {
+    const auto readings = http::path_readings(request.path);
     for (const http::Segments& path : readings) {
-      if (const Match deny = find_in(denies_, request_, path, steps_)) return denied_by(*deny);
+      if (const Match deny = find_in(denies_, request, path, steps_))
+        return denied_by(*deny, request);
     }
     std::vector<RuleIndex> found;
     for (const http::Segments& path : readings) {
-      if (const Match allow = find_in(allows_, request_, path, steps_)) found.push_back(*allow);
+      if (const Match allow = find_in(allows_, request, path, steps_)) found.push_back(*allow);
     }
-    if (found.empty()) return denied("default", why_not(request_, allows_, tables_.allow_rules));
+    if (found.empty()) return denied("default", why_not(request, allows_, tables_.allow_rules));
     if (found.size() < readings.size()) {
       return denied(
           "default",
           fmt::format("servers read the path of {} in more than one way, and {} allows only "
                       "one of them",
-                      request_.text(), tables_.allow_rules[found.front()].id));
+                      request.text(), tables_.allow_rules[found.front()].id));
     }
-    return allowed_by(found);
+    return allowed_by(found, request);
   }
 
   Verdict decide_connect() {
     if (const Match deny = find_kind(denies_, request_, &ReachRules::whole, steps_)) {
-      return denied_by(*deny);
+      return denied_by(*deny, request_);
     }
     if (const Match deny = find_kind(denies_, request_, &ReachRules::partial, steps_)) {
       const Rule& rule = tables_.deny_rules[*deny];
@@ -232,29 +249,29 @@ class Decision {
     Match allow = find_kind(allows_, request_, &ReachRules::whole, steps_);
     if (!allow) allow = find_kind(allows_, request_, &ReachRules::tunnel, steps_);
     if (!allow) return denied("default", why_not(request_, allows_, tables_.allow_rules));
-    return allowed_by({*allow});
+    return allowed_by({*allow}, request_);
   }
 
-  Verdict denied_by(RuleIndex index) {
+  Verdict denied_by(RuleIndex index, const Request& request) {
     const std::string& id = tables_.deny_rules[index].id;
-    return denied(id, fmt::format("{} matches deny rule at {}", request_.text(), id));
+    return denied(id, fmt::format("{} matches deny rule at {}", request.text(), id));
   }
 
   /// Several rules where the path has several readings: the smallest limits count.
-  Verdict allowed_by(const std::vector<RuleIndex>& found) {
+  Verdict allowed_by(const std::vector<RuleIndex>& found, const Request& request) {
     const Rule& rule = tables_.allow_rules[found.front()];
-    const bool is_internal = tables_.internal.contains(internal_key(request_.host, request_.port));
+    const bool is_internal = tables_.internal.contains(internal_key(request.host, request.port));
     if (rule.host.kind == HostPattern::Kind::any && is_internal) {
       return denied(
           "default",
           fmt::format("\"*\" ({}) is for public hosts, and {}:{} is internal: allow it by name",
-                      rule.id, request_.host.in_url(), request_.port));
+                      rule.id, request.host.in_url(), request.port));
     }
     BodyLimits limits = tables_.limits.bodies;
     for (const RuleIndex index : found) limits = limits_of(tables_.allow_rules[index], limits);
     return {.action = Action::allow,
             .rule = rule.id,
-            .reason = fmt::format("{} matches allow rule at {}", request_.text(), rule.id),
+            .reason = fmt::format("{} matches allow rule at {}", request.text(), rule.id),
             .limits = limits};
   }
 

@@ -66,6 +66,8 @@ struct Request {
   http::Host host;
   std::uint16_t port = 443;
   std::string path = "/";  ///< normalised
+  /// Methods that headers name in place of `method`: all of them must be allowed too.
+  std::vector<std::string> other_methods = {};
 
   static Request of(const http::RequestHead& head);
   static Request of(std::string method, const http::Url& url);

@@ -213,9 +213,30 @@ TEST(PolicyDecide, PathsAreDecidedInEveryReading) {
   EXPECT_EQ(decide(p, "GET https://b.com/x%2Fy//z"), "allow pinhole.yaml:4");
   EXPECT_EQ(decide(p, "GET https://b.com//admin/x"), "deny pinhole.yaml:7");
   EXPECT_EQ(decide(p, "GET https://b.com/admin%2Fx"), "deny pinhole.yaml:7");
+  EXPECT_EQ(decide(p, "GET https://b.com/admin;v=1/x"), "deny pinhole.yaml:7");
   EXPECT_EQ(decide(p, "GET https://b.com/%61dmin/x"), "deny pinhole.yaml:7");
   EXPECT_EQ(decide(p, "GET https://b.com/%2Fadmin//x"), "deny pinhole.yaml:7");
   EXPECT_EQ(decide(p, "GET https://c.com/@types%2fnode"), "allow pinhole.yaml:5");
+}
+
+TEST(PolicyDecide, MethodsInHeadersAreDecidedToo) {
+  const Policy p =
+      policy("egress: {allow: [\"POST,GET https://a.com/x\", b.com], deny: [DELETE b.com]}");
+  const auto with = [&](std::string_view text, std::string method) {
+    Request r = request(text);
+    r.other_methods = {std::move(method)};
+    const Verdict verdict = p.decide(r);
+    return (verdict.allowed() ? "allow " : "deny ") + verdict.rule + ": " + verdict.reason;
+  };
+  EXPECT_EQ(with("POST https://a.com/x", "GET"),
+            "allow pinhole.yaml:1: POST https://a.com/x matches allow rule at pinhole.yaml:1");
+  EXPECT_EQ(with("POST https://a.com/x", "DELETE"),
+            "deny default: host a.com is allowed only for POST,GET /x (pinhole.yaml:1) (a header "
+            "replaces the method)");
+  EXPECT_EQ(
+      with("POST https://b.com/x", "DELETE"),
+      "deny pinhole.yaml:1: DELETE https://b.com/x matches deny rule at pinhole.yaml:1 (a header "
+      "replaces the method)");
 }
 
 TEST(PolicyDecide, EncodedCharactersMatchTheirRules) {
