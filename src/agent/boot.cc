@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/boot.h"
+
+#include <sys/stat.h>
+#include <time.h>
+
+#include "agent/cloud_init.h"
+#include "agent/helper.h"
+#include "agent/workspace.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/printable.h"
+#include "sys/files.h"
+#include "sys/user.h"
+
+namespace pinhole::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kHelperLimit{10'000};
+constexpr milliseconds kFirstRetry{100};
+constexpr milliseconds kLongestRetry{2000};
+constexpr milliseconds kFetchIdle{30'000};
+
+struct Boot {
+  std::shared_ptr<const Settings> settings;
+  wire::Welcome welcome;
+  std::shared_ptr<Journal> journal;
+  std::string instance_id = {};
+  bool good = true;  // every stage so far
+};
+using Shared = std::shared_ptr<Boot>;
+using StageOutcome = Result<std::string>;  // detail when ok; the cause when not
+
+void report(Boot& boot, wire::StageName name, steady_clock::time_point begun,
+            const StageOutcome& outcome) {
+  const auto took = std::chrono::duration_cast<milliseconds>(steady_clock::now() - begun);
+  const std::string detail = outcome ? *outcome : outcome.error().message;
+  log(LogLevel::info, "stage {}: {}{}{} ({} ms)", wire::stage_text(name), outcome ? "ok" : "failed",
+      detail.empty() ? "" : ", ", detail, took.count());
+  boot.good = boot.good && outcome.has_value();
+  boot.journal->add(wire::Stage{.name = name,
+                                .ok = outcome.has_value(),
+                                .detail = printable(detail, wire::kDetailBytes - 4),
+                                .ms = static_cast<std::uint64_t>(took.count())});
+}
+
+asio::awaitable<void> pause(milliseconds time) {
+  asio::steady_timer timer(co_await asio::this_coro::executor, time);
+  co_await timer.async_wait(as_result);
+}
+
+// cloud-init
+
+StageOutcome judge_cloud_init(const CloudInit& found, const std::string& wanted_id) {
+  if (found.state == CloudInit::State::error) return fail("cloud-init: {}", found.detail);
+  if (found.state == CloudInit::State::disabled && !wanted_id.empty()) {
+    return fail("cloud-init did not run: {}", found.detail);
+  }
+  if (found.state == CloudInit::State::done && !wanted_id.empty() &&
+      found.instance_id != wanted_id) {
+    return fail("cloud-init has instance id \"{}\", but the seed says \"{}\"", found.instance_id,
+                wanted_id);
+  }
+  if (found.state != CloudInit::State::done) return std::string(cloud_init_text(found.state));
+  return found.detail;
+}
+
+asio::awaitable<StageOutcome> await_cloud_init(Shared boot) {
+  const auto until = steady_clock::now() + boot->settings->cloud_init_limit;
+  CloudInit found = read_cloud_init(boot->settings->root);
+  while (found.state == CloudInit::State::running) {
+    if (steady_clock::now() >= until) {
+      co_return fail("cloud-init was not done within {} s",
+                     boot->settings->cloud_init_limit.count() / 1000);
+    }
+    co_await pause(boot->settings->poll);
+    found = read_cloud_init(boot->settings->root);
+  }
+  boot->instance_id = found.instance_id;
+  co_return judge_cloud_init(found, boot->welcome.instance_id);
+}
+
+// workspace
+
+/// Reading /proc/self/mounts asks nothing of the file systems in it.
+Result<void> mounted(const Settings& settings) {
+  constexpr std::uint64_t kMountsBytes = 1 << 20;
+  PINHOLE_TRY(const std::string mounts,
+              sys::read_file(settings.root / "proc/self/mounts", kMountsBytes));
+  return find_workspace_mount(mounts, settings.workspace);
+}
+
+asio::awaitable<StageOutcome> await_workspace(Shared boot) {
+  const Settings& settings = *boot->settings;
+  const auto until = steady_clock::now() + settings.workspace_limit;
+  Result<void> found = mounted(settings);
+  while (!found && steady_clock::now() < until) {
+    co_await pause(settings.poll);
+    found = mounted(settings);
+  }
+  if (!found) {
+    co_return fail("{} after {} s", found.error().message, settings.workspace_limit.count() / 1000);
+  }
+  std::vector<std::string> argv = {settings.self, "workspace-check", settings.workspace.string(),
+                                   boot->welcome.nonce};
+  const Result<void> checked = co_await run_helper(std::move(argv), "", kHelperLimit);
+  if (!checked) {
+    co_return fail("the file server behind {} fails: {}", settings.workspace.string(),
+                   checked.error().message);
+  }
+  co_return fmt::format("virtiofs at {}", settings.workspace.string());
+}
+
+// markers
+
+asio::awaitable<void> publish(Shared boot, wire::MarkerName name, std::string content) {
+  const Settings& settings = *boot->settings;
+  const std::string file(wire::marker_text(name));
+  if (auto placed = place_file(settings.run_dir, file, content); !placed) {
+    log(LogLevel::warning, "{}", placed.error().message);
+  }
+  if (boot->welcome.workspace && boot->welcome.markers) {
+    std::vector<std::string> argv = {settings.self, "workspace-place", settings.workspace.string(),
+                                     file};
+    const Result<void> placed = co_await run_helper(std::move(argv), content, kHelperLimit);
+    if (!placed) log(LogLevel::warning, "{} in the workspace: {}", file, placed.error().message);
+  }
+  // Last: who hears of a marker finds it in place.
+  boot->journal->add(wire::Marker{.name = name, .content = std::move(content)});
+}
+
+std::string boot_ok(const Boot& boot) {
+  return fmt::format("time={}\ninstance_id={}\nboot_id={}\nnonce={}\nagent={}\n", now_text(),
+                     boot.instance_id, boot_id(), boot.welcome.nonce, PINHOLE_VERSION);
+}
+
+// door
+
+/// Until there is an answer: "connected" is not enough, and the host's side may come up after us.
+asio::awaitable<Result<FetchResult>> fetch_canary(Shared boot, wire::FetchTask task) {
+  const auto until = steady_clock::now() + boot->settings->door_limit;
+  milliseconds wait = kFirstRetry;
+  for (;;) {
+    FetchRequest request{.door = boot->settings->door, .method = task.method, .url = task.url};
+    request.idle_limit = kFetchIdle;
+    auto outcome = co_await fetch(std::move(request), {});
+    const bool again =
+        !outcome && (outcome.error().code == "unreachable" || outcome.error().code == "truncated");
+    if (!again || steady_clock::now() + wait >= until) co_return outcome;
+    co_await pause(wait);
+    wait = std::min(wait * 2, kLongestRetry);
+  }
+}
+
+asio::awaitable<StageOutcome> try_door(Shared boot) {
+  std::string lines;
+  std::string trouble;
+  for (const wire::FetchTask& task : boot->welcome.fetches) {
+    const auto outcome = co_await fetch_canary(boot, task);
+    if (!outcome && trouble.empty()) {
+      trouble = fmt::format("{} {}: {}", task.method, task.url, outcome.error().message);
+    }
+    lines += fetch_line(task, outcome);
+  }
+  if (lines.size() > wire::kMarkerBytes) lines.resize(wire::kMarkerBytes);
+  co_await publish(boot, wire::MarkerName::vsock_fetch, std::move(lines));
+  if (!trouble.empty()) co_return fail("{}", trouble);
+  co_return fmt::format("{} answers", boot->welcome.fetches.size());
+}
+
+}  // namespace
+
+std::string fetch_line(const wire::FetchTask& task, const Result<FetchResult>& outcome) {
+  constexpr std::size_t kCause = 100;
+  const std::string method = task.method == "GET" ? "" : " method=" + task.method;
+  if (outcome) return fmt::format("{} url={}{}\n", outcome->summary(), task.url, method);
+  return fmt::format("status=0 code={} url={}{} cause={}\n",
+                     outcome.error().code.empty() ? "failed" : outcome.error().code, task.url,
+                     method, printable(outcome.error().message, kCause));
+}
+
+std::string boot_id() { return sys::host_boot_id().value_or("unknown"); }
+
+milliseconds uptime() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::chrono::seconds(now.tv_sec) +
+         std::chrono::duration_cast<milliseconds>(std::chrono::nanoseconds(now.tv_nsec));
+}
+
+asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire::Welcome welcome,
+                                 Result<void> network, std::shared_ptr<Journal> journal) {
+  const auto boot = std::make_shared<Boot>(Boot{.settings = std::move(settings),
+                                                .welcome = std::move(welcome),
+                                                .journal = std::move(journal)});
+  auto begun = steady_clock::now();
+  StageOutcome agent = "pinhole-agent " PINHOLE_VERSION;
+  if (!network) agent = fail(std::move(network).error());
+  report(*boot, wire::StageName::agent, begun, agent);
+
+  const StageOutcome cloud_init = co_await await_cloud_init(boot);
+  report(*boot, wire::StageName::cloud_init, begun, cloud_init);
+
+  if (boot->welcome.workspace) {
+    begun = steady_clock::now();
+    const StageOutcome workspace = co_await await_workspace(boot);
+    report(*boot, wire::StageName::workspace, begun, workspace);
+  }
+  // A marker with that name after a bad boot would be a lie; the failed stage says why there is
+  // none.
+  if (boot->good) co_await publish(boot, wire::MarkerName::boot_ok, boot_ok(*boot));
+
+  begun = steady_clock::now();
+  const StageOutcome door = co_await try_door(boot);
+  report(*boot, wire::StageName::door, begun, door);
+}
+
+}  // namespace pinhole::agent

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What cloud-init says about this boot, from the files it writes: result.json (only when it is
+// done; below /run, so never an earlier boot's), status.json, instance-id.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace pinhole::agent {
+
+struct CloudInit {
+  enum class State { absent, disabled, running, done, error };
+  State state = State::absent;
+  std::string instance_id = {};  // known once it is done
+  std::string detail = {};       // its errors, or the datasource; one line, printable
+};
+
+/// As on the wire: "absent", "disabled", …
+std::string_view cloud_init_text(CloudInit::State state);
+
+/// Looks once. `root` is put in front of the paths.
+CloudInit read_cloud_init(const std::filesystem::path& root);
+
+/// result.json: {"v1": {"datasource": …, "errors": […]}}. Part of read_cloud_init, apart for its
+/// tests.
+CloudInit parse_cloud_init_result(std::string_view json);
+
+}  // namespace pinhole::agent

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/helper.h"
+
+#include <fcntl.h>
+
+#include <array>
+
+#include "base/printable.h"
+#include "sys/files.h"
+#include "sys/session_child.h"
+
+namespace pinhole::agent {
+namespace {
+
+constexpr std::size_t kOutputBytes = 1024;
+
+/// Reads to the end of stdout, then waits for the end; a type that with_deadline() takes.
+asio::awaitable<std::string> finish(std::shared_ptr<sys::SessionChild> child) {
+  const auto executor = co_await asio::this_coro::executor;
+  asio::posix::stream_descriptor output(executor, child->output.release());
+  std::string said;
+  std::array<char, 512> piece;
+  for (;;) {
+    const auto [error, n] = co_await output.async_read_some(asio::buffer(piece), as_result);
+    if (error) break;
+    if (said.size() < kOutputBytes) said.append(piece.data(), n);
+  }
+  asio::posix::stream_descriptor pidfd(executor, ::fcntl(child->pidfd().get(), F_DUPFD_CLOEXEC, 0));
+  co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, as_result);
+  co_return said;
+}
+
+}  // namespace
+
+asio::awaitable<Result<void>> run_helper(std::vector<std::string> argv, std::string input,
+                                         std::chrono::milliseconds limit) {
+  auto spawned = sys::spawn_session({.argv = std::move(argv)});
+  if (!spawned) co_return fail(std::move(spawned).error());
+  const auto child = std::make_shared<sys::SessionChild>(std::move(*spawned));
+  // Fits into the pipe, so this does not wait; a helper that does not read it loses it.
+  [[maybe_unused]] const auto given = sys::write_all(child->input.get(), input);
+  child->input.reset();
+  const auto said = co_await with_deadline(finish(child), limit);
+  if (!said) co_return fail("no answer within {} ms", limit.count());
+  const auto end = child->reap();
+  if (end && end->exit == 0) co_return Result<void>();
+  co_return fail("{}",
+                 said->empty() ? "the helper process failed" : printable(*said, kOutputBytes));
+}
+
+}  // namespace pinhole::agent

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/proxy.h"
+
+#include <memory>
+#include <utility>
+
+#include <netinet/in.h>
+
+#include <boost/asio/ip/tcp.hpp>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+namespace pinhole::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kDoorLimit{10'000};
+constexpr milliseconds kRetry{500};
+constexpr int kBacklog = 128;
+/// Large pieces keep the number of vsock packets, each with its cost in the device, small.
+constexpr std::size_t kPiece = 64 * 1024;
+
+struct Relay {
+  Stream left;
+  Stream right;
+};
+
+bool ended(error_code error) { return error == asio::error::eof; }
+
+/// True when `from` ended and `to` was told so; false when something broke.
+asio::awaitable<bool> copy(std::shared_ptr<Relay> pair, bool leftward) {
+  Stream& from = leftward ? pair->right : pair->left;
+  Stream& to = leftward ? pair->left : pair->right;
+  // Not filled with zeroes: pages that no byte reached are never made resident.
+  const auto buffer = std::make_unique_for_overwrite<char[]>(kPiece);
+  for (;;) {
+    const auto [error, n] =
+        co_await from.async_read_some(asio::buffer(buffer.get(), kPiece), as_result);
+    if (ended(error)) break;
+    if (error) co_return false;
+    const auto [write_error, written] =
+        co_await asio::async_write(to, asio::buffer(buffer.get(), n), as_result);
+    if (write_error) co_return false;
+  }
+  error_code ignored;  // already closed by the other side: the other direction will tell
+  to.shutdown(Stream::shutdown_send, ignored);
+  co_return true;
+}
+
+/// A TCP peer sees a reset, not an end that could pass for the answer's.
+void reset(Stream& stream) {
+  error_code ignored;
+  stream.set_option(asio::socket_base::linger(true, 0), ignored);
+  stream.close(ignored);
+}
+
+/// A failed direction ends both at once: the other one's waits end, and new ones find the streams
+/// closed.
+asio::awaitable<void> copy_or_reset(std::shared_ptr<Relay> pair, bool leftward) {
+  const bool whole = co_await copy(pair, leftward);
+  if (whole) co_return;
+  reset(pair->left);
+  reset(pair->right);
+}
+
+struct Counter {
+  explicit Counter(const asio::any_io_executor& executor)
+      : freed(executor, asio::steady_timer::time_point::max()) {}
+  std::size_t open = 0;
+  asio::steady_timer freed;  // cancelled when a connection has ended
+};
+
+asio::awaitable<void> serve(Stream client, Endpoint door, std::shared_ptr<Counter> counter) {
+  auto connected = co_await connect_stream(door, kDoorLimit);
+  if (connected) {
+    co_await relay(std::move(client), std::move(*connected));
+  } else {
+    log(LogLevel::warning, "proxy: {}", connected.error().message);
+    reset(client);
+  }
+  --counter->open;
+  counter->freed.cancel();
+}
+
+Result<Acceptor> listen_loopback(const asio::any_io_executor& executor, std::uint16_t port) {
+  Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener) return fail("no TCP sockets: {}", errno_text(errno));
+  const int on = 1;
+  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::listen(listener.get(), kBacklog) != 0) {
+    return fail("cannot listen on 127.0.0.1:{}: {}", port, errno_text(errno));
+  }
+  Acceptor acceptor(executor);
+  error_code error;
+  acceptor.assign({AF_INET, IPPROTO_TCP}, listener.release(), error);
+  if (error) return fail("cannot listen on 127.0.0.1:{}: {}", port, error.message());
+  return acceptor;
+}
+
+asio::awaitable<void> accept_all(Acceptor acceptor, Endpoint door) {
+  const auto executor = co_await asio::this_coro::executor;
+  const auto counter = std::make_shared<Counter>(executor);
+  asio::steady_timer pause(executor);
+  for (;;) {
+    while (counter->open >= kProxyConnections) co_await counter->freed.async_wait(as_result);
+    auto [error, client] = co_await acceptor.async_accept(as_result);
+    if (error) {  // out of descriptors or memory: others must end first
+      pause.expires_after(kRetry);
+      co_await pause.async_wait(as_result);
+      continue;
+    }
+    ++counter->open;
+    asio::co_spawn(executor, serve(std::move(client), door, counter), asio::detached);
+  }
+}
+
+}  // namespace
+
+asio::awaitable<void> relay(Stream left, Stream right) {
+  using asio::experimental::awaitable_operators::operator&&;
+  const auto pair = std::make_shared<Relay>(std::move(left), std::move(right));
+  co_await (copy_or_reset(pair, true) && copy_or_reset(pair, false));
+}
+
+asio::awaitable<void> run_proxy(std::uint16_t port, Endpoint door) {
+  const auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer pause(executor);
+  for (bool told = false;; told = true) {
+    auto acceptor = listen_loopback(executor, port);
+    if (acceptor) co_await accept_all(std::move(*acceptor), door);
+    if (!acceptor && !told) log(LogLevel::warning, "proxy: {}", acceptor.error().message);
+    pause.expires_after(kRetry);
+    co_await pause.async_wait(as_result);
+  }
+}
+
+}  // namespace pinhole::agent

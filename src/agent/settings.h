@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the daemon is told at its start; the defaults are right inside a VM.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "agent/endpoint.h"
+#include "wire/hello.h"
+
+namespace pinhole::agent {
+
+struct Settings {
+  Endpoint hello = VsockAddress{kHostCid, wire::kHelloPort};
+  Endpoint door = VsockAddress{kHostCid, wire::kDoorPort};
+  Endpoint operations = VsockAddress{kAnyCid, wire::kAgentPort};
+  std::uint16_t proxy_port = 3128;  // on 127.0.0.1; 0: none
+
+  std::filesystem::path run_dir = "/run/pinhole";
+  std::filesystem::path workspace = "/workspace";
+  /// In front of the system's own files (/etc, /run/cloud-init, /var/lib/cloud), for tests.
+  std::filesystem::path root = "/";
+  /// This program, started again for what may hang.
+  std::string self = "/proc/self/exe";
+  bool network_setup = true;
+  bool may_power_off = true;
+
+  std::chrono::milliseconds reconnect_first{100};
+  std::chrono::milliseconds reconnect_longest{2000};
+  std::chrono::milliseconds poll{200};                  // for files that others write
+  std::chrono::milliseconds cloud_init_limit{300'000};  // software emulation is slow
+  std::chrono::milliseconds workspace_limit{60'000};
+  std::chrono::milliseconds door_limit{60'000};
+};
+
+/// The daemon's command line; see usage(). Errors have exit status 2.
+Result<Settings> parse_settings(const std::vector<std::string>& args);
+
+}  // namespace pinhole::agent
