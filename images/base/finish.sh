@@ -4,14 +4,18 @@
 # without a network device that should be up quickly, under software emulation too.
 set -eu
 
-# Only the seed's datasource; the network config is the machine's, and it has none.
 systemctl -q enable pinhole-agent.service workspace.mount
+# Nobody waits for a network, logs in on a console, or looks after a disk that lives for an hour.
 systemctl -q mask \
   systemd-networkd-wait-online.service systemd-networkd.service systemd-networkd.socket \
-  systemd-pstore.service systemd-binfmt.service systemd-update-utmp.service \
+  systemd-pstore.service systemd-update-utmp.service systemd-update-utmp-runlevel.service \
+  systemd-hwdb-update.service systemd-journal-flush.service systemd-journal-catalog-update.service \
+  systemd-ask-password-console.path systemd-ask-password-wall.path systemd-tmpfiles-clean.timer \
+  proc-sys-fs-binfmt_misc.automount sys-kernel-debug.mount sys-kernel-tracing.mount \
+  dev-hugepages.mount sys-kernel-config.mount modprobe@configfs.service modprobe@dm_mod.service \
+  modprobe@drm.service modprobe@loop.service modprobe@efi_pstore.service \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
-  e2scrub_reap.service cloud-init-hotplugd.socket \
-  getty@tty1.service systemd-hwdb-update.service
+  e2scrub_reap.service cloud-init-hotplugd.socket getty@tty1.service
 systemctl -q set-default multi-user.target
 
 mkdir -p /workspace
@@ -21,6 +25,9 @@ ln -sf /usr/lib/pinhole/pinhole-agent /usr/bin/pinhole-agent
 printf 'nameserver 127.0.0.1\n' > /etc/resolv.conf
 printf '127.0.0.1 localhost\n::1 localhost\n' > /etc/hosts
 printf 'pinhole\n' > /etc/hostname
+
+# mmdebstrap's own settings were for the build.
+rm -f /etc/apt/apt.conf.d/99mmdebstrap /etc/dpkg/dpkg.cfg.d/99mmdebstrap /etc/apt/sources.list.d/*
 
 # Not one machine's identity: systemd makes it on the first boot.
 : > /etc/machine-id

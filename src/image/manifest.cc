@@ -36,10 +36,11 @@ class Fields {
   }
   std::uint64_t number(std::string_view key) {
     const auto value = reader_.optional_u64(key);
-    if (!value && !reader_.has(key)) {
-      reader_.report(node_.mark, fmt::format("\"{}\" is missing", key));
-    }
+    if (!value && !reader_.has(key)) missing(key);
     return value.value_or(0);
+  }
+  void missing(std::string_view key) {
+    reader_.report(node_.mark, fmt::format("\"{}\" is missing", key));
   }
   /// A mapping below `key`, read by `read(Fields&) -> void`.
   template <typename Read>
@@ -78,6 +79,7 @@ void read_provenance(Fields& fields, Provenance& provenance) {
   provenance.suite = fields.reader().required_string("suite");
   provenance.archive_date = fields.time("archive_date");
   provenance.packages = fields.reader().string_list("packages");
+  if (provenance.packages.empty()) fields.missing("packages");
 }
 
 Result<void> check_version(const yaml::Document& document) {
@@ -124,7 +126,7 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view source) 
   manifest.format = reader.optional_choice("format", {"raw"}).value_or("");
   manifest.architecture = reader.optional_choice("architecture", {"x86_64"}).value_or("");
   for (const std::string_view key : {"format", "architecture"}) {
-    if (!reader.has(key)) reader.report(document.root.mark, fmt::format("\"{}\" is missing", key));
+    if (!reader.has(key)) fields.missing(key);
   }
   manifest.built = fields.time("built");
   manifest.builder = reader.required_string("builder");
