@@ -96,7 +96,8 @@ void EventLoop::turn(int wait_ms) {
   const int count = ::epoll_wait(epoll_.get(), events.data(), events.size(), wait_ms);
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
-    const auto found = handlers_.find(event.data.u64);
+    const std::uint64_t id = event.data.u64;  // a copy: epoll_event is packed
+    const auto found = handlers_.find(id);
     if (found == handlers_.end()) continue;
     // A copy: the handler may end its own watch.
     const std::shared_ptr<Handler> handler = found->second;

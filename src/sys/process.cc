@@ -138,6 +138,11 @@ ExitStatus Process::stop(milliseconds grace) {
   return wait_for(kReap).value_or(ExitStatus{.signaled = true, .value = SIGKILL});
 }
 
+void Process::release() {
+  pid_ = -1;
+  pidfd_.reset();
+}
+
 Result<Process> spawn(const Command& command) {
   PINHOLE_CHECK(command.program.is_absolute());
   PINHOLE_TRY(auto report, make_pipe());

@@ -88,6 +88,8 @@ class Process {
   void signal(int number);
   /// SIGTERM, up to `grace`, SIGKILL, reap. Returns how it ended.
   ExitStatus stop(std::chrono::milliseconds grace);
+  /// Lets it live on: it is nobody's child to reap any more once we end.
+  void release();
 
  private:
   friend Result<Process> spawn(const Command& command);

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// One operation of the guest's agent, through the supervisor. What comes back is the guest's claim:
+// bounded here, parsed strictly by wire, and printable() at the edge of whoever shows it.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "cli/vm_access.h"
+#include "wire/frame.h"
+#include "wire/operation.h"
+
+namespace pinhole::cli {
+
+/// Where an exec's output goes, as it comes.
+using OutputSink = std::function<Result<void>(wire::FrameType stream, std::string_view bytes)>;
+
+struct AgentOptions {
+  std::chrono::milliseconds limit = std::chrono::seconds(60);
+  std::string input = {};  // stdin of an exec, at most wire::kStdinWindow bytes
+  int input_fd = -1;       // or a descriptor to read it from
+  OutputSink output = {};
+};
+
+/// Sends the request and waits for the reply; an ErrorReply becomes an Error with its code.
+Result<wire::Reply> ask_agent(const Vm& vm, const wire::Request& request,
+                              AgentOptions options = {});
+
+/// An exec whose output is collected (bounded).
+struct Collected {
+  int status = 0;  // exit status, or 128 + signal
+  std::string out, err;
+};
+Result<Collected> run_in_guest(const Vm& vm, wire::ExecRequest request,
+                               std::chrono::milliseconds limit);
+
+/// A connection to the guest's agent.
+Result<Fd> open_agent(const Vm& vm, std::string& already_read);
+
+}  // namespace pinhole::cli

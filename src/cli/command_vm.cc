@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// pinhole down, rm, ls, status: VMs that exist.
+#include <unistd.h>
+
+#include <iostream>
+
+#include <boost/json.hpp>
+
+#include "base/printable.h"
+#include "base/strings.h"
+#include "cli/app.h"
+#include "cli/terminal.h"
+#include "cli/vm_access.h"
+#include "config/vm_plan.h"
+#include "supervisor/status_log.h"
+#include "sys/files.h"
+
+namespace pinhole::cli {
+namespace {
+
+namespace json = boost::json;
+
+/// The supervisor's word where there is one, else what status.log and the plan say.
+json::object describe(const Vm& vm) {
+  if (auto client = supervisor::ControlClient::connect(vm.paths.control_socket)) {
+    if (auto answer = client->request({{"op", "status"}}, std::chrono::seconds(5)))
+      return *std::move(answer);
+    return {{"name", vm.name},
+            {"state", 3},
+            {"state_name", "error"},
+            {"reason", "its supervisor does not answer"}};
+  }
+  auto last = supervisor::read_last_state(vm.paths.status_log);
+  using supervisor::VmState;
+  if (last.state != VmState::stopped && last.state != VmState::error) {
+    // Nobody is there to have written the end: it was killed, or the host went down.
+    last.reason = fmt::format("ended without a word while it was {}", to_string(last.state));
+    last.state = VmState::stopped;
+  }
+  json::object out{{"name", vm.name},
+                   {"state", static_cast<int>(last.state)},
+                   {"state_name", std::string(to_string(last.state))},
+                   {"since", last.time},
+                   {"reason", last.reason}};
+  if (const auto text = sys::read_file(vm.paths.plan, 1 << 20)) {
+    if (const auto plan = config::parse_vm_plan(*text)) {
+      out["image"] = plan->image;
+      out["accelerator"] = std::string(config::to_string(plan->accelerator));
+      out["workspace"] = plan->workspace ? plan->workspace->string() : "";
+    }
+  }
+  return out;
+}
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr) return {};
+  return printable(value->is_string() ? std::string(value->get_string()) : json::serialize(*value),
+                   200);
+}
+
+Result<int> list(bool as_json) {
+  PINHOLE_TRY(const auto vms, all_vms());
+  json::array all;
+  for (const Vm& vm : vms) all.emplace_back(describe(vm));
+  if (as_json) return print_line(json::serialize(all)), 0;
+  if (vms.empty()) return print_line("no VMs; pinhole up NAME makes one"), 0;
+  print_line(fmt::format("{:<20} {:<10} {:<12} {}", "NAME", "STATE", "IMAGE", "WORKSPACE"));
+  for (const json::value& item : all) {
+    const json::object& vm = item.get_object();
+    print_line(fmt::format("{:<20} {:<10} {:<12} {}", text_of(vm, "name"),
+                           text_of(vm, "state_name"), text_of(vm, "image"),
+                           text_of(vm, "workspace")));
+  }
+  return 0;
+}
+
+Result<int> show_status(const std::string& name, bool as_json) {
+  PINHOLE_TRY(const std::string chosen, name_or_only(name));
+  PINHOLE_TRY(const Vm vm, find_vm(chosen));
+  const json::object status = describe(vm);
+  if (as_json) return print_line(json::serialize(status)), 0;
+  const json::value* state = status.if_contains("state");
+  print_line(fmt::format("{}: {} ({})", vm.name, text_of(status, "state_name"),
+                         state != nullptr ? json::serialize(*state) : "?"));
+  for (const char* key :
+       {"reason", "since", "uptime_s", "image", "accelerator", "accelerator_reason", "workspace",
+        "policy", "audit_head", "boot_id", "instance_id"}) {
+    if (const std::string value = text_of(status, key); !value.empty())
+      print_line(fmt::format("  {:<20} {}", key, value));
+  }
+  if (const json::value* stages = status.if_contains("stages");
+      stages != nullptr && stages->is_object()) {
+    for (const auto& [stage, value] : stages->get_object()) {
+      if (value.is_object()) {
+        print_line(fmt::format("  stage {:<14} {}  {}", printable(stage),
+                               text_of(value.get_object(), "ok") == "true" ? "ok" : "FAILED",
+                               text_of(value.get_object(), "detail")));
+      }
+    }
+  }
+  print_line(fmt::format("  {:<20} {}", "files", vm.paths.dir.string()));
+  return 0;
+}
+
+Result<int> down(const std::string& name, bool force) {
+  PINHOLE_TRY(const std::string chosen, name_or_only(name));
+  PINHOLE_TRY(const Vm vm, find_vm(chosen));
+  PINHOLE_TRY(const bool stopped, stop_vm(vm, force));
+  print_line(stopped ? fmt::format("{}: stopped", vm.name)
+                     : fmt::format("{}: was not running", vm.name));
+  return 0;
+}
+
+Result<int> remove(const std::vector<std::string>& names, bool force) {
+  for (const std::string& name : names) {
+    PINHOLE_TRY(const Vm vm, find_vm(name));
+    if (force) PINHOLE_TRY_VOID(stop_vm(vm, true));
+    {
+      PINHOLE_TRY(const auto lock, sys::try_lock(vm.paths.lock));
+      if (!lock) {
+        return fail(Error{
+            .message = fmt::format("VM \"{}\" is running", name),
+            .fix = fmt::format("pinhole down {0}, or at once: pinhole rm --force {0}", name)});
+      }
+      // Renamed first: a removal that is interrupted leaves no half VM under its name.
+      const auto doomed = vm.paths.dir.parent_path() / fmt::format(".removed-{}", name);
+      PINHOLE_TRY_VOID(sys::remove_tree(doomed));
+      std::error_code error;
+      std::filesystem::rename(vm.paths.dir, doomed, error);
+      if (error) return fail("cannot remove {}: {}", vm.paths.dir.string(), error.message());
+      PINHOLE_TRY_VOID(sys::remove_tree(doomed));
+    }
+    PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
+    print_line(fmt::format("{}: removed", name));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_ls(Commands& commands) {
+  CLI::App& command = commands.add("ls", "List the VMs", "  pinhole ls --json");
+  auto as_json = std::make_shared<bool>(false);
+  command.add_flag("--json", *as_json, "print JSON");
+  commands.on(command, [as_json] { return list(*as_json); });
+}
+
+void add_status(Commands& commands) {
+  CLI::App& command = commands.add("status", "Show what a VM does, and why",
+                                   "  pinhole status web\n  pinhole status web --json");
+  auto name = std::make_shared<std::string>();
+  auto as_json = std::make_shared<bool>(false);
+  command.add_option("NAME", *name, "the VM (may be left out when there is only one)");
+  command.add_flag("--json", *as_json, "print JSON");
+  commands.on(command, [=] { return show_status(*name, *as_json); });
+}
+
+void add_down(Commands& commands) {
+  CLI::App& command = commands.add("down", "Stop a VM; its disk stays", "  pinhole down web");
+  auto name = std::make_shared<std::string>();
+  auto force = std::make_shared<bool>(false);
+  command.add_option("NAME", *name, "the VM (may be left out when there is only one)");
+  command.add_flag("--force", *force, "do not wait for the guest to power off");
+  commands.on(command, [=] { return down(*name, *force); });
+}
+
+void add_rm(Commands& commands) {
+  CLI::App& command = commands.add("rm", "Remove VMs with their disks and logs",
+                                   "  pinhole rm web\n  pinhole rm --force web test");
+  auto names = std::make_shared<std::vector<std::string>>();
+  auto force = std::make_shared<bool>(false);
+  command.add_option("NAME", *names, "the VMs")->required();
+  command.add_flag("--force", *force, "stop them first");
+  commands.on(command, [=] { return remove(*names, *force); });
+}
+
+}  // namespace pinhole::cli

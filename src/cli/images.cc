@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/images.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include <iostream>
+
+#include "base/printable.h"
+#include "cli/terminal.h"
+#include "config/paths.h"
+#include "image/names.h"
+#include "preflight/tools.h"
+
+namespace pinhole::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Ctrl-C and SIGTERM as a readable descriptor, so that a build cleans up behind itself.
+class Interrupts {
+ public:
+  Interrupts() {
+    ::sigemptyset(&set_);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set_, number);
+    ::sigprocmask(SIG_BLOCK, &set_, &before_);
+    fd_ = Fd(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
+  }
+  ~Interrupts() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+ private:
+  sigset_t set_{}, before_{};
+  Fd fd_;
+};
+
+Result<fs::path> recipe_file(const std::string& recipe) {
+  if (recipe.contains('/') || recipe.ends_with(".yaml")) return fs::path(recipe);
+  PINHOLE_TRY_VOID(image::check_name(recipe));
+  auto shipped = config::shared_data("images/" + recipe + ".yaml");
+  if (shipped) return shipped;
+  return fail(Error{
+      .message = fmt::format("there is no recipe \"{}\"", printable(recipe, 80)),
+      .fix = "pinhole image build base, or name a recipe's file: pinhole image build ./my.yaml"});
+}
+
+}  // namespace
+
+Result<image::BuildResult> build_with_progress(const std::string& recipe, bool refresh) {
+  PINHOLE_TRY_VOID(preflight::check_not_root());
+  PINHOLE_TRY(const fs::path file, recipe_file(recipe));
+  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+  PINHOLE_TRY(const fs::path agent, config::inner_program("pinhole-agent"));
+  const Interrupts interrupts;
+  Progress progress;
+  image::BuildOptions options{.store = paths.images,
+                              .recipe = file,
+                              .agent = agent,
+                              .refresh = refresh,
+                              .cancel_fd = interrupts.fd()};
+  std::string last_stage;
+  options.progress = [&](const image::Progress& step) {
+    const std::string stage(image::stage_text(step.stage));
+    // Where lines stay, one per stage is enough.
+    if (fancy(2) || stage != last_stage)
+      progress.show(fmt::format("image {}: {}", file.stem().string(), stage), step.fraction);
+    last_stage = stage;
+  };
+  PINHOLE_TRY(auto result, image::build_image(options));
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(result.took).count();
+  if (!result.cached)
+    progress.done(fmt::format("image {}: built in {} s", result.image.manifest.name, seconds));
+  for (const std::string& note : result.notes) progress.done("note: " + note);
+  return result;
+}
+
+Result<preflight::BaseImage> ensure_image(const std::string& name) {
+  PINHOLE_TRY_VOID(image::check_name(name));
+  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+  auto found = image::load_image(paths.images, name);
+  if (!found && found.error().code != "image_missing")
+    return std::unexpected(std::move(found).error());
+  if (!found || config::shared_data("images/" + name + ".yaml")) {
+    // Also when it is there: the builder says whether it is still the one of this recipe and agent.
+    PINHOLE_TRY(auto built, build_with_progress(name, false));
+    found = std::move(built.image);
+  }
+  PINHOLE_TRY_VOID(image::check_image(*found, image::CheckDepth::quick));
+  return preflight::BaseImage{.name = found->manifest.name,
+                              .disk = found->disk(),
+                              .kernel = found->kernel(),
+                              .sha256 = found->manifest.disk.sha256};
+}
+
+}  // namespace pinhole::cli

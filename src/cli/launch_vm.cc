@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/launch_vm.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <iostream>
+
+#include <boost/json.hpp>
+
+#include "base/printable.h"
+#include "cli/terminal.h"
+#include "supervisor/supervisor.h"
+#include "sys/files.h"
+#include "sys/process.h"
+#include "sys/unix_socket.h"
+#include "sys/user.h"
+
+namespace pinhole::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int kLockFd = 4;
+
+/// The supervisor needs no more of the user's environment than its folders and tools.
+std::map<std::string, std::string> supervisor_environment() {
+  std::map<std::string, std::string> out;
+  for (const char* name : {"HOME", "PATH", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR",
+                           "XDG_CONFIG_HOME", "TMPDIR"}) {
+    if (const auto value = sys::env(name)) out[name] = *value;
+  }
+  return out;
+}
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+/// What a stage's name means while one waits for the next.
+std::string_view waiting_for(std::string_view done) {
+  if (done == "policy") return "starting the machine: firmware and kernel";
+  if (done == "kernel" || done == "agent") return "waiting for cloud-init";
+  if (done == "cloud-init") return "mounting the workspace";
+  if (done == "workspace") return "proving the door";
+  return "waiting for the guest";
+}
+
+class Report {
+ public:
+  Report(const config::VmPlan& plan, bool quiet) : plan_(plan), quiet_(quiet) { show("starting"); }
+
+  /// True when the VM is up.
+  Result<bool> line(std::string_view text) {
+    boost::system::error_code error;
+    const json::value value = json::parse(text, error);
+    if (error || !value.is_object()) return fail("the supervisor's report is not understood");
+    const json::object& event = value.get_object();
+    const std::string kind = text_of(event, "event");
+    if (kind == "running") return true;
+    if (kind == "failed") return fail(supervisor::error_from(event));
+    if (kind == "stage") stage(event);
+    return false;
+  }
+
+ private:
+  void show(std::string_view text) {
+    if (!quiet_) progress_.show(fmt::format("{}: {}", plan_.name, text));
+  }
+  void stage(const json::object& event) {
+    const std::string name = text_of(event, "name");
+    const json::value* ms = event.if_contains("ms");
+    const json::value* ok = event.if_contains("ok");
+    const double seconds =
+        ms != nullptr && ms->is_int64() ? static_cast<double>(ms->get_int64()) / 1000 : 0;
+    const bool good = ok != nullptr && ok->is_bool() && ok->get_bool();
+    if (!quiet_) {
+      progress_.done(fmt::format("  {} {:<10} {:>6.1f} s  {}", good ? "ok  " : "FAIL", name,
+                                 seconds, printable(text_of(event, "detail"), 160)));
+    }
+    show(waiting_for(name));
+  }
+
+  const config::VmPlan& plan_;
+  bool quiet_;
+  Progress progress_;
+};
+
+/// Reads the supervisor's report until the VM is up or has failed.
+Result<void> follow(const config::VmPlan& plan, int fd, sys::Process& supervisor, bool quiet) {
+  Report report(plan, quiet);
+  std::string received;
+  std::array<char, 8192> chunk;
+  for (;;) {
+    const ssize_t n = ::read(fd, chunk.data(), chunk.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    received.append(chunk.data(), static_cast<std::size_t>(n));
+    for (std::size_t end = received.find('\n'); end != std::string::npos;
+         end = received.find('\n')) {
+      const std::string line = received.substr(0, end);
+      received.erase(0, end + 1);
+      PINHOLE_TRY(const bool up, report.line(line));
+      if (up) return {};
+    }
+  }
+  constexpr auto kReap = std::chrono::seconds(5);
+  const auto status = supervisor.wait_for(kReap);
+  return fail(Error{.message = fmt::format("the supervisor of VM \"{}\" {}", plan.name,
+                                           status ? status->text() : "went silent"),
+                    .fix = fmt::format("look at: pinhole logs --supervisor {}", plan.name)});
+}
+
+}  // namespace
+
+Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions& options,
+                     const LaunchWords& words) {
+  PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, options));
+  for (const std::string& note : prepared.notes) std::cerr << "note: " << printable(note) << '\n';
+  if (!words.quiet)
+    std::cerr << fmt::format("{}: {}\n", prepared.plan.name, prepared.plan.accelerator_reason);
+  PINHOLE_TRY(auto report, sys::make_pipe());
+  PINHOLE_TRY(const Fd log, sys::open_append(prepared.paths.supervisor_log));
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return fail("cannot find this program's own file: {}", error.message());
+  PINHOLE_TRY(auto supervisor,
+              sys::spawn({.program = self,
+                          .args = {"supervise", prepared.plan.name},
+                          .environment = supervisor_environment(),
+                          .descriptors = {{1, log.get()},
+                                          {2, log.get()},
+                                          {supervisor::kReportFd, report.second.get()},
+                                          {kLockFd, prepared.lock.get()}},
+                          .die_with_parent = false,
+                          .new_session = true,
+                          .may_gain_privileges = true}));
+  report.second.reset();
+  prepared.lock.reset();
+  PINHOLE_TRY_VOID(follow(prepared.plan, report.first.get(), supervisor, words.quiet));
+  supervisor.release();
+  return Vm{.name = prepared.plan.name, .paths = prepared.paths};
+}
+
+}  // namespace pinhole::cli

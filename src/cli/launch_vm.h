@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starting a VM: prepares it, starts its supervisor, shows the stages until it is up.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/vm_access.h"
+#include "preflight/prepare.h"
+
+namespace pinhole::cli {
+
+struct LaunchWords {
+  bool quiet = false;
+};
+
+/// Returns when the VM is running; an error says which stage failed. A Ctrl-C while it starts ends
+/// the VM too.
+Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions& options,
+                     const LaunchWords& words = {});
+
+}  // namespace pinhole::cli

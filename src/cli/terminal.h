@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Output for people: colour and progress on a terminal only, plain lines elsewhere.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+namespace pinhole::cli {
+
+/// Whether stdout (1) or stderr (2) is a terminal and the user has not set NO_COLOR.
+bool fancy(int fd);
+
+std::string green(std::string_view text);
+std::string red(std::string_view text);
+std::string dim(std::string_view text);
+
+/// One line on stderr that changes in place while something takes its time. On anything but a
+/// terminal each new text is a line of its own. Erased by its destructor.
+class Progress {
+ public:
+  Progress();
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  /// `fraction` below 0: unknown; then only the text and the seconds are shown.
+  void show(std::string_view text, double fraction = -1);
+  /// Leaves a line that stays.
+  void done(std::string_view line);
+
+ private:
+  void erase();
+  bool terminal_;
+  std::string last_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+/// stdout, with a final newline.
+void print_line(std::string_view line);
+
+}  // namespace pinhole::cli

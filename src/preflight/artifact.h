@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a file really is, by its first bytes: the cause of most machines that "just hang".
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace pinhole::preflight {
+
+/// "an HTML page", "a qcow2 disk image", "gzip-compressed data", …; "unknown data" where nothing is
+/// recognised. `head` is the file's beginning, 1 KiB is enough.
+std::string_view identify(std::string_view head);
+
+/// A disk to boot from as raw bytes: a regular file of whole sectors that begins with a GPT and
+/// does not claim to be another format.
+Result<void> check_raw_disk(const std::filesystem::path& path);
+
+}  // namespace pinhole::preflight

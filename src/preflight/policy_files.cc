@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preflight/policy_files.h"
+
+#include "base/sha256.h"
+#include "config/trust.h"
+#include "policy/policy.h"
+#include "sys/files.h"
+#include "yaml/yaml.h"
+
+namespace pinhole::preflight {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct LayerName {
+  std::string_view name;
+  policy::LayerKind kind;
+};
+constexpr LayerName kLayers[] = {{"organisation", policy::LayerKind::organisation},
+                                 {"user", policy::LayerKind::user},
+                                 {"project", policy::LayerKind::project},
+                                 {"session", policy::LayerKind::session}};
+
+policy::LayerKind kind_of(std::string_view name) {
+  for (const LayerName& layer : kLayers) {
+    if (layer.name == name) return layer.kind;
+  }
+  return policy::LayerKind::project;  // the one that may say least
+}
+
+Result<void> check_trust(const config::Paths& paths, const fs::path& file, std::string_view text,
+                         const std::optional<std::string>& given) {
+  const std::string hash = sha256_hex(text);
+  if (given && (*given == "sha256:" + hash)) return {};
+  PINHOLE_TRY(const auto store, config::TrustStore::load(paths.config / "trusted.yaml"));
+  if (store.trusts(fs::absolute(file).lexically_normal(), hash)) return {};
+  return fail(Error{
+      .message = fmt::format("{} is not trusted yet, or has changed since it was", file.string()),
+      .fix = fmt::format("read it, then: pinhole trust {}   (in CI: --trust=sha256:{})",
+                         file.parent_path().string(), hash),
+      .code = "not_trusted"});
+}
+
+}  // namespace
+
+Result<Policies> gather_policies(const config::Paths& paths, const PolicySources& sources) {
+  Policies out;
+  const auto add = [&](std::string_view layer, const fs::path& file) -> Result<void> {
+    auto text = sys::read_file(file, config::kLargestConfigFile);
+    if (!text) return fail(std::move(text).error().context(fmt::format("the {} policy", layer)));
+    out.files.push_back(
+        {.layer = std::string(layer), .name = file.filename().string(), .text = *std::move(text)});
+    return {};
+  };
+  std::error_code error;
+  const fs::path organisation = "/etc/pinhole/policy.yaml";
+  if (fs::exists(organisation, error)) PINHOLE_TRY_VOID(add("organisation", organisation));
+  if (const fs::path user = paths.config / "config.yaml"; fs::exists(user, error))
+    PINHOLE_TRY_VOID(add("user", user));
+  if (sources.project) {
+    PINHOLE_TRY_VOID(add("project", *sources.project));
+    // Parsed before the question of trust: a broken file is told as broken.
+    PINHOLE_TRY(out.project_request,
+                config::parse_vm_request(out.files.back().text, sources.project->string()));
+    PINHOLE_TRY_VOID(
+        check_trust(paths, *sources.project, out.files.back().text, sources.trusted_hash));
+  }
+  for (const fs::path& file : sources.session) PINHOLE_TRY_VOID(add("session", file));
+
+  std::vector<policy::Layer> layers;
+  for (const PolicyFile& file : out.files) {
+    PINHOLE_TRY(auto document, yaml::parse(file.text, file.name));
+    layers.push_back(
+        {.kind = kind_of(file.layer), .document = std::move(document), .foreign_keys = {"vm"}});
+  }
+  PINHOLE_TRY(const auto compiled, policy::Policy::compile(std::move(layers)));
+  out.hash = compiled.hash();
+  out.warnings = compiled.warnings();
+  return out;
+}
+
+}  // namespace pinhole::preflight

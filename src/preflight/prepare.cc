@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preflight/prepare.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include <boost/json.hpp>
+
+#include "base/strings.h"
+#include "image/seed.h"
+#include "image/user_data.h"
+#include "preflight/artifact.h"
+#include "preflight/kvm_probe.h"
+#include "preflight/tools.h"
+#include "preflight/workspace.h"
+#include "qemu/firmware.h"
+#include "sys/files.h"
+#include "sys/process.h"
+#include "sys/user.h"
+
+namespace pinhole::preflight {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kSmallestFreeSpace = std::uint64_t{1} << 30;
+
+/// Everything that prepare_vm() learns before it writes.
+struct Draft {
+  config::VmPlan plan;
+  config::VmPaths paths;
+  std::string user_data;
+  std::vector<std::string> notes;
+  bool is_new = false;  // the VM's folder does not exist yet
+};
+
+std::string json_text(std::string_view text) {
+  return boost::json::serialize(boost::json::value(text));
+}
+
+/// The user's own name and uid, so that files made in the workspace belong to him on both sides.
+std::string default_user_data(const sys::User& user) {
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+  const bool ordinary = !user.name.empty() && user.name.size() <= 32 && user.name[0] >= 'a' &&
+                        user.name[0] <= 'z' &&
+                        user.name.find_first_not_of(kAllowed) == std::string::npos;
+  return fmt::format(
+      "#cloud-config\n"
+      "users:\n"
+      "  - name: {}\n"
+      "    uid: {}\n"
+      "    shell: /bin/bash\n"
+      "    sudo: \"ALL=(ALL) NOPASSWD:ALL\"\n"
+      "    lock_passwd: true\n",
+      json_text(ordinary ? user.name : "user"), user.uid);
+}
+
+Result<void> read_user_data(const PrepareOptions& options, const sys::User& user, Draft& draft) {
+  if (!options.request.user_data) {
+    draft.user_data = default_user_data(user);
+    return {};
+  }
+  const fs::path file = options.folder / *options.request.user_data;
+  auto text = sys::read_file(file, image::kMaxUserData);
+  if (!text) return fail(std::move(text).error().context("the seed's user-data"));
+  draft.user_data = *std::move(text);
+  PINHOLE_TRY(const image::Notes notes, image::check_user_data(draft.user_data, file.string()));
+  draft.notes.insert(draft.notes.end(), notes.begin(), notes.end());
+  return {};
+}
+
+Result<void> choose_disk(const PrepareOptions& options, Draft& draft) {
+  config::VmPlan& plan = draft.plan;
+  if (options.request.disk) {
+    plan.disk = {.path = fs::absolute(options.folder / *options.request.disk).lexically_normal(),
+                 .format = config::DiskFormat::raw};
+    plan.image_sha256 = {};
+    return check_raw_disk(plan.disk.path);
+  }
+  plan.image = options.image->name;
+  plan.image_sha256 = options.image->sha256;
+  plan.disk = {.path = draft.paths.disk, .format = config::DiskFormat::qcow2};
+  plan.backing = config::Disk{.path = options.image->disk, .format = config::DiskFormat::raw};
+  std::error_code error;
+  if (!fs::exists(draft.paths.disk, error)) return {};
+  // An overlay holds only what differs from its base: over another base it is rubbish.
+  const auto text = sys::read_file(draft.paths.plan, config::kLargestConfigFile);
+  const auto before = text ? config::parse_vm_plan(*text) : std::unexpected(text.error());
+  if (before && before->image_sha256 == plan.image_sha256) return {};
+  return fail(Error{
+      .message =
+          fmt::format("the disk of VM \"{}\" was made over another image than today's \"{}\"",
+                      plan.name, plan.image),
+      .fix = fmt::format("give the VM up and start it anew: pinhole rm {0}   (its disk is lost)",
+                         plan.name)});
+}
+
+Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& options,
+                            Draft& draft) {
+  config::VmPlan& plan = draft.plan;
+  PINHOLE_TRY(plan.qemu, find_qemu());
+  PINHOLE_TRY_VOID(find_qemu_img());
+  PINHOLE_TRY(plan.firmware, qemu::find_firmware(qemu::descriptor_folders()));
+  plan.cpus = options.request.cpus.value_or(1);
+  plan.memory_mib = options.request.memory_mib.value_or(1024);
+  if (options.accelerator == AcceleratorWish::automatic && options.image) {
+    const auto choice =
+        choose_accelerator(plan.qemu, options.image->kernel, paths.state / "kvm-probe");
+    plan.accelerator = choice.accelerator;
+    plan.accelerator_reason = choice.reason;
+  } else {
+    plan.accelerator = options.accelerator == AcceleratorWish::kvm ? config::Accelerator::kvm
+                                                                   : config::Accelerator::tcg;
+    plan.accelerator_reason = options.accelerator == AcceleratorWish::automatic
+                                  ? "no kernel at hand to try KVM with; using software emulation"
+                                  : "chosen by --accel";
+  }
+  return {};
+}
+
+Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& options,
+                              const sys::User& user, Draft& draft) {
+  if (!options.request.workspace) return {};
+  PINHOLE_TRY(const Workspace workspace,
+              check_workspace(options.folder / *options.request.workspace,
+                              options.workspace_explicit, user, paths));
+  PINHOLE_TRY(draft.plan.virtiofsd, find_virtiofsd());
+  if (!sys::subordinate_ids("/etc/subuid", user) || !sys::subordinate_ids("/etc/subgid", user)) {
+    return fail(Error{
+        .message =
+            fmt::format("user \"{}\" has no subordinate ids, which a workspace needs", user.name),
+        .fix = fmt::format(
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", user.name)});
+  }
+  draft.plan.workspace = workspace.path;
+  draft.plan.workspace_markers = options.markers;
+  for (const std::string& name : workspace.credentials) {
+    draft.notes.push_back(fmt::format("the guest will see {}, which looks like a credential",
+                                      (workspace.path / name).string()));
+  }
+  return {};
+}
+
+Result<void> check_efi_vars(const PrepareOptions& options, const Draft& draft) {
+  std::error_code error;
+  const fs::path& store = draft.paths.efi_vars;
+  if (options.reset_efi_vars || !fs::exists(store, error)) return {};
+  constexpr std::uint64_t kLargestStore = 64 << 20;
+  PINHOLE_TRY(const std::string content, sys::read_file(store, kLargestStore));
+  const auto template_size = fs::file_size(draft.plan.firmware.vars_template, error);
+  if (const auto problem = qemu::variable_store_problem(content, content.size(), template_size)) {
+    return fail(Error{.message = fmt::format("the EFI variable store {} cannot be used: {}",
+                                             store.string(), *problem),
+                      .fix = fmt::format("pinhole up {} --reset-efi-vars", draft.plan.name)});
+  }
+  return {};
+}
+
+Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& options) {
+  PINHOLE_TRY_VOID(check_not_root());
+  PINHOLE_TRY(const sys::User user, sys::current_user());
+  Draft draft;
+  PINHOLE_TRY(draft.plan.name, config::valid_vm_name(options.name));
+  draft.paths = config::vm_paths(paths, draft.plan.name);
+  draft.plan.fetches = options.fetches;
+  PINHOLE_TRY_VOID(read_user_data(options, user, draft));
+  PINHOLE_TRY_VOID(choose_disk(options, draft));
+  PINHOLE_TRY_VOID(choose_workspace(paths, options, user, draft));
+  PINHOLE_TRY_VOID(choose_machine(paths, options, draft));
+  PINHOLE_TRY_VOID(check_efi_vars(options, draft));
+  PINHOLE_TRY(const std::uint64_t space, sys::free_space(paths.vms));
+  if (space < kSmallestFreeSpace) {
+    return fail(
+        Error{.message = fmt::format("only {} are free for the disk of VM \"{}\" in {}",
+                                     format_size(space), options.name, paths.vms.string()),
+              .fix = "make room (1 GiB at least), or set XDG_STATE_HOME to a larger file system"});
+  }
+  draft.plan.instance_id = image::instance_id(
+      draft.plan.image_sha256.empty() ? draft.plan.disk.path.string() : draft.plan.image_sha256,
+      draft.user_data);
+  std::error_code error;
+  draft.is_new = !fs::exists(draft.paths.plan, error);
+  return draft;
+}
+
+Result<void> write_policies(const Policies& policies, Draft& draft) {
+  const fs::path folder = draft.paths.dir / "policy";
+  PINHOLE_TRY_VOID(sys::remove_tree(folder));
+  int number = 0;
+  for (const PolicyFile& file : policies.files) {
+    // A folder each, so that the file keeps the name that messages call it by.
+    const fs::path copy = folder / fmt::format("{}-{}", number++, file.layer) / file.name;
+    PINHOLE_TRY_VOID(sys::make_private_dir(copy.parent_path()));
+    PINHOLE_TRY_VOID(sys::write_file_atomic(copy, file.text));
+    draft.plan.policy.push_back({.layer = file.layer, .path = copy, .name = file.name});
+  }
+  return {};
+}
+
+Result<void> make_overlay(const Draft& draft) {
+  std::error_code error;
+  if (!draft.plan.backing || fs::exists(draft.paths.disk, error)) return {};
+  const fs::path temporary = draft.paths.disk.string() + ".tmp";
+  PINHOLE_TRY(const fs::path qemu_img, find_qemu_img());
+  PINHOLE_TRY(const auto output,
+              sys::run({.program = qemu_img,
+                        .args = {"create", "-q", "-f", "qcow2", "-F", "raw", "-b",
+                                 draft.plan.backing->path.string(), temporary.string()},
+                        .environment = {{"PATH", "/usr/bin:/bin"}}},
+                       {.time = std::chrono::seconds(60)}));
+  if (!output.status.ok()) {
+    fs::remove(temporary, error);
+    return fail("cannot make the VM's disk: qemu-img {}: {}", output.status.text(),
+                trim(output.err));
+  }
+  fs::rename(temporary, draft.paths.disk, error);
+  if (error)
+    return fail("cannot make the VM's disk {}: {}", draft.paths.disk.string(), error.message());
+  return {};
+}
+
+Result<void> write_efi_vars(const PrepareOptions& options, const Draft& draft) {
+  std::error_code error;
+  if (!options.reset_efi_vars && fs::exists(draft.paths.efi_vars, error)) return {};
+  constexpr std::uint64_t kLargestStore = 64 << 20;
+  PINHOLE_TRY(const std::string content,
+              sys::read_file(draft.plan.firmware.vars_template, kLargestStore));
+  return sys::write_file_atomic(draft.paths.efi_vars, content);
+}
+
+std::string host_name(std::string_view name) {
+  std::string out(name);  // '_' is fine for a VM, not for a host name (RFC 1123)
+  std::ranges::replace(out, '_', '-');
+  while (out.ends_with('-') || out.ends_with('.')) out.pop_back();
+  return out.empty() ? "pinhole" : out;
+}
+
+Result<void> write_all_files(const PrepareOptions& options, Draft& draft) {
+  PINHOLE_TRY_VOID(write_policies(options.policies, draft));
+  PINHOLE_TRY_VOID(image::build_seed({.user_data = draft.user_data,
+                                      .instance_id = draft.plan.instance_id,
+                                      .hostname = host_name(draft.plan.name)},
+                                     draft.paths.seed));
+  PINHOLE_TRY_VOID(write_efi_vars(options, draft));
+  PINHOLE_TRY_VOID(make_overlay(draft));
+  return sys::write_file_atomic(draft.paths.plan, config::to_json(draft.plan));
+}
+
+}  // namespace
+
+Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& options) {
+  PINHOLE_TRY(Draft draft, make_draft(paths, options));
+  PINHOLE_TRY_VOID(config::prepare_runtime(paths));
+  PINHOLE_TRY_VOID(sys::make_private_dir(draft.paths.dir));
+  PINHOLE_TRY(auto lock, sys::try_lock(draft.paths.lock));
+  if (!lock) {
+    return fail(Error{.message = fmt::format("VM \"{}\" is already running", draft.plan.name),
+                      .fix = fmt::format("pinhole status {0}, or stop it first: pinhole down {0}",
+                                         draft.plan.name),
+                      .code = "already_running"});
+  }
+  if (auto written = write_all_files(options, draft); !written) {
+    if (draft.is_new) (void)sys::remove_tree(draft.paths.dir);
+    return fail(std::move(written).error().context(
+        fmt::format("cannot prepare VM \"{}\"", draft.plan.name)));
+  }
+  return Prepared{.plan = std::move(draft.plan),
+                  .paths = std::move(draft.paths),
+                  .lock = *std::move(lock),
+                  .notes = std::move(draft.notes)};
+}
+
+}  // namespace pinhole::preflight

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// From words to a VmPlan: everything that can be checked before a machine starts is checked here,
+// and only then is anything written. An error leaves the VM as it was.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "config/paths.h"
+#include "config/vm_file.h"
+#include "config/vm_plan.h"
+#include "preflight/policy_files.h"
+
+namespace pinhole::preflight {
+
+/// The image that the VM's disk is an overlay of.
+struct BaseImage {
+  std::string name;
+  std::filesystem::path disk;    // raw
+  std::filesystem::path kernel;  // for the KVM probe
+  std::string sha256;            // of the disk, from the manifest
+};
+
+enum class AcceleratorWish { automatic, tcg, kvm };
+
+struct PrepareOptions {
+  std::string name;
+  config::VmRequest request;  // flags and files, merged; relative paths below `folder`
+  std::filesystem::path folder = ".";
+  std::optional<BaseImage> image;  // unless request.disk
+  Policies policies;
+  bool workspace_explicit = false;
+  bool markers = true;
+  bool reset_efi_vars = false;
+  AcceleratorWish accelerator = AcceleratorWish::automatic;
+  std::vector<std::string> fetches;
+};
+
+struct Prepared {
+  config::VmPlan plan;
+  config::VmPaths paths;
+  Fd lock;                         // held: give it to the supervisor
+  std::vector<std::string> notes;  // for the user, not errors
+};
+
+Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& options);
+
+}  // namespace pinhole::preflight

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which folder may become a workspace: everything in it is the guest's to read and to change.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "config/paths.h"
+#include "sys/user.h"
+
+namespace pinhole::preflight {
+
+struct Workspace {
+  std::filesystem::path path;  // absolute, links resolved
+  /// Files that look like credentials, for the user to think about: ".env", "id_ed25519".
+  std::vector<std::string> credentials;
+};
+
+/// `explicitly`: the user named the folder with a flag; then a home folder is his decision, but "/"
+/// and a folder with Pinhole's own state never are.
+Result<Workspace> check_workspace(const std::filesystem::path& folder, bool explicitly,
+                                  const sys::User& user, const config::Paths& paths);
+
+}  // namespace pinhole::preflight

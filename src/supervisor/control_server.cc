@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The supervisor's end of the control socket (supervisor/control.h) and its way to the guest's
+// agent.
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include <boost/json.hpp>
+
+#include "base/log.h"
+#include "base/printable.h"
+#include "qemu/args.h"
+#include "supervisor/control.h"
+#include "supervisor/supervisor.h"
+#include "sys/files.h"
+#include "sys/unix_socket.h"
+#include "wire/frame.h"
+#include "wire/operation.h"
+
+namespace pinhole::supervisor {
+namespace {
+
+namespace json = boost::json;
+using Socket = asio::local::stream_protocol::socket;
+using std::chrono::seconds;
+
+constexpr std::size_t kLongestRequest = 16 << 10;
+constexpr auto kRequestDeadline = seconds(10);
+constexpr auto kAgentDeadline = seconds(20);
+
+/// One line of at most `limit` bytes, without its newline; nothing at the end of the stream. What
+/// follows the line stays unread: the next bytes may belong to a stream.
+asio::awaitable<std::optional<std::string>> read_line(Socket* socket, std::size_t limit) {
+  std::string line;
+  while (line.size() < limit) {
+    char byte = 0;
+    const auto [error, n] = co_await socket->async_read_some(asio::buffer(&byte, 1), as_result);
+    if (error) co_return std::nullopt;
+    if (byte == '\n') co_return line;
+    line += byte;
+  }
+  co_return std::nullopt;
+}
+
+asio::awaitable<bool> write_text(Socket* socket, std::string text) {
+  const auto [error, n] = co_await asio::async_write(*socket, asio::buffer(text), as_result);
+  co_return !error;
+}
+
+/// Copies until the source ends, then closes that direction.
+asio::awaitable<void> copy(Socket* from, Socket* to) {
+  std::array<char, 32768> chunk;
+  for (;;) {
+    const auto [error, n] = co_await from->async_read_some(asio::buffer(chunk), as_result);
+    if (error) break;
+    const auto [failed, written] =
+        co_await asio::async_write(*to, asio::buffer(chunk.data(), n), as_result);
+    if (failed) break;
+  }
+  error_code ignored;
+  to->shutdown(Socket::shutdown_send, ignored);
+}
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+}  // namespace
+
+asio::awaitable<void> Supervisor::accept_control() {
+  for (;;) {
+    auto [error, socket] = co_await control_->async_accept(as_result);
+    if (error) co_return;
+    const auto peer = sys::peer_uid(socket.native_handle());
+    if (!peer || *peer != ::getuid()) continue;
+    asio::co_spawn(io_, serve_control(std::move(socket)), asio::detached);
+  }
+}
+
+asio::awaitable<void> Supervisor::serve_control(Socket socket) {
+  auto line = co_await with_deadline(read_line(&socket, kLongestRequest), kRequestDeadline);
+  if (!line || !*line) co_return;
+  boost::system::error_code error;
+  const json::value value = json::parse(**line, error);
+  if (error || !value.is_object()) {
+    co_await write_text(
+        &socket,
+        json::serialize(error_answer({.message = "the request is not a JSON object"})) + "\n");
+    co_return;
+  }
+  json::object request = value.get_object();
+  const std::string op = text_of(request, "op");
+  if (op == "agent") co_return co_await relay_to_agent(std::move(socket));
+  const json::object reply = co_await answer(std::move(request));
+  co_await write_text(&socket, json::serialize(reply) + "\n");
+  // A client that asked for the end waits for it: the connection closes when this process does.
+  if (op == "stop") co_await read_line(&socket, 1);
+}
+
+asio::awaitable<json::object> Supervisor::answer(json::object request) {
+  const std::string op = text_of(request, "op");
+  if (op == "status") co_return status();
+  if (op == "facts") {
+    auto found = co_await facts();
+    co_return found;
+  }
+  if (op == "note") {
+    const auto noted = co_await pep_->note(printable(text_of(request, "text"), 2000));
+    co_return noted ? json::object{{"ok", true}} : error_answer(noted.error());
+  }
+  if (op == "stop") {
+    const json::value* force = request.if_contains("force");
+    stop_at_once_ = stop_at_once_ || (force != nullptr && force->is_bool() && force->get_bool());
+    end({.reason = "pinhole down"});
+    co_return json::object{{"ok", true}};
+  }
+  co_return error_answer({.message = fmt::format("unknown operation \"{}\"", printable(op, 60))});
+}
+
+json::object Supervisor::status() const {
+  const GuestState& guest = guest_->state();
+  json::object stages, processes;
+  for (const auto& [name, stage] : guest.stages) {
+    stages[wire::stage_text(name)] =
+        json::object{{"ok", stage.ok}, {"detail", stage.detail}, {"ms", stage.ms}};
+  }
+  for (const Child& child : children_) processes[child.name] = child.process.pid();
+  processes["supervisor"] = ::getpid();
+  const auto up =
+      std::chrono::duration_cast<seconds>(std::chrono::steady_clock::now() - started_).count();
+  return {{"ok", true},
+          {"name", plan_.name},
+          {"state", static_cast<int>(state_)},
+          {"state_name", std::string(to_string(state_))},
+          {"uptime_s", up},
+          {"image", plan_.image},
+          {"accelerator", std::string(config::to_string(plan_.accelerator))},
+          {"accelerator_reason", plan_.accelerator_reason},
+          {"policy", policy_hash_},
+          {"audit_head", pep_ ? pep_->head() : std::string()},
+          {"workspace", plan_.workspace ? plan_.workspace->string() : std::string()},
+          {"nonce", guest.nonce},
+          {"instance_id", plan_.instance_id},
+          {"boot_id", guest.hello ? guest.hello->boot_id : std::string()},
+          {"guest_instance_id", guest.hello ? guest.hello->instance_id : std::string()},
+          {"heartbeats", guest.heartbeats},
+          {"stages", std::move(stages)},
+          {"processes", std::move(processes)}};
+}
+
+asio::awaitable<json::object> Supervisor::facts() {
+  json::object out = status();
+  const auto pci = co_await qmp_->execute("query-pci");
+  const auto devices = pci ? qemu::parse_pci(*pci) : std::unexpected(pci.error());
+  if (!devices) co_return error_answer(devices.error());
+  constexpr unsigned kNetworkClass =
+      0x02;  // PCI code and ID assignment: base class "network controller"
+  const auto network = std::ranges::count_if(
+      *devices, [](const auto& d) { return d.device_class >> 8 == kNetworkClass; });
+  out["pci_devices"] = devices->size();
+  out["pci_network_devices"] = network;
+  json::array planned;
+  planned.emplace_back(plan_.qemu.string());
+  for (const std::string& word : qemu::qemu_args(plan_, paths_)) planned.emplace_back(word);
+  out["planned_argv"] = std::move(planned);
+  auto stats = co_await pep_->stats();
+  if (!stats) co_return error_answer(stats.error());
+  out["pep"] = *std::move(stats);
+  co_return out;
+}
+
+asio::awaitable<Result<void>> Supervisor::connect_agent(Socket* socket) {
+  const auto [error] = co_await socket->async_connect(
+      asio::local::stream_protocol::endpoint(paths_.guest_base.string()), as_result);
+  if (error) co_return fail("cannot reach the vsock device: {}", error.message());
+  co_await write_text(socket, fmt::format("CONNECT {}\n", wire::kAgentPort));
+  constexpr std::size_t kLongestAnswer = 64;
+  const auto answer = co_await with_deadline(read_line(socket, kLongestAnswer), kAgentDeadline);
+  if (!answer || !*answer || !(*answer)->starts_with("OK "))
+    co_return fail("the guest's agent does not answer");
+  co_return Result<void>();
+}
+
+asio::awaitable<void> Supervisor::relay_to_agent(Socket client) {
+  using namespace asio::experimental::awaitable_operators;
+  Socket agent(io_);
+  const auto connected = co_await connect_agent(&agent);
+  const json::object reply =
+      connected ? json::object{{"ok", true}} : error_answer(connected.error());
+  co_await write_text(&client, json::serialize(reply) + "\n");
+  if (!connected) co_return;
+  // The reply is the agent's last word; a client that goes away ends the operation (wire/frame.h).
+  co_await (copy(&client, &agent) || copy(&agent, &client));
+}
+
+asio::awaitable<void> Supervisor::ask_agent_to_shut_down() {
+  if (!guest_->state().ready) co_return;
+  Socket agent(io_);
+  const auto connected = co_await connect_agent(&agent);
+  const auto request = wire::serialise(wire::Request(wire::ShutdownRequest()));
+  if (!connected || !request) co_return;
+  co_await write_text(&agent, wire::encode_frame(wire::FrameType::request, *request));
+  co_await with_deadline(read_line(&agent, wire::kFrameBytes), kAgentDeadline);
+}
+
+}  // namespace pinhole::supervisor

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/guest_link.h"
+
+#include "base/log.h"
+#include "sys/user.h"
+#include "wire/line_reader.h"
+
+namespace pinhole::supervisor {
+namespace {
+
+constexpr int kMostConnections = 8;
+constexpr auto kHelloDeadline = std::chrono::seconds(10);
+constexpr auto kSilenceDeadline = std::chrono::minutes(10);
+constexpr auto kWriteDeadline = std::chrono::seconds(10);
+constexpr std::size_t kNonceBytes = 16;
+
+using Socket = asio::local::stream_protocol::socket;
+
+asio::awaitable<std::optional<std::string>> read_some(Socket* socket) {
+  std::array<char, 8192> chunk;
+  const auto [error, n] = co_await socket->async_read_some(asio::buffer(chunk), as_result);
+  if (error) co_return std::nullopt;
+  co_return std::string(chunk.data(), n);
+}
+
+asio::awaitable<bool> write_text(Socket* socket, std::string text) {
+  const auto [error, n] = co_await asio::async_write(*socket, asio::buffer(text), as_result);
+  co_return !error;
+}
+
+asio::awaitable<bool> send(Socket* socket, wire::HostMessage message) {
+  const auto sent =
+      co_await with_deadline(write_text(socket, wire::serialise(message)), kWriteDeadline);
+  co_return sent.value_or(false);
+}
+
+}  // namespace
+
+GuestLink::GuestLink(asio::io_context& io, Fd listener, WelcomeFor welcome, Handler on_change)
+    : io_(io),
+      acceptor_(io, asio::local::stream_protocol(), listener.release()),
+      welcome_(std::move(welcome)),
+      on_change_(std::move(on_change)) {
+  state_.nonce = sys::random_hex(kNonceBytes);
+}
+
+asio::awaitable<void> GuestLink::run() {
+  for (;;) {
+    auto [error, socket] = co_await acceptor_.async_accept(as_result);
+    if (error) co_return;
+    if (open_ >= kMostConnections) continue;  // closed by its destructor; the guest may try again
+    ++open_;
+    asio::co_spawn(io_, serve(std::move(socket), next_id_++), asio::detached);
+  }
+}
+
+asio::awaitable<void> GuestLink::serve(Socket socket, std::uint64_t id) {
+  wire::LineReader lines(wire::kMessageBytes);
+  bool open = true;
+  while (open) {
+    const auto limit = current_ == id ? std::chrono::milliseconds(kSilenceDeadline)
+                                      : std::chrono::milliseconds(kHelloDeadline);
+    auto bytes = co_await with_deadline(read_some(&socket), limit);
+    if (!bytes || !*bytes) break;
+    lines.add(**bytes);
+    for (;;) {
+      const auto line = lines.next();
+      auto message = line && *line ? wire::parse_guest_message(**line)
+                                   : Result<wire::GuestMessage>(wire::Hello());
+      if (!line || !message) {
+        log(LogLevel::warning, "dropped a connection of the guest: {}",
+            (line ? message.error() : line.error()).message);
+        open = false;
+        break;
+      }
+      if (!*line) break;
+      open = co_await handle(socket, id, *std::move(message));
+      if (!open) break;
+    }
+  }
+  --open_;
+}
+
+void GuestLink::begin_boot(const wire::Hello& hello) {
+  const bool same_boot = state_.hello && state_.hello->boot_id == hello.boot_id;
+  if (state_.hello && !same_boot) {
+    // The guest rebooted: nothing that the boot before reported counts for this one.
+    state_ = GuestState();
+    state_.nonce = sys::random_hex(kNonceBytes);
+  }
+  state_.hello = hello;
+  state_.ready = false;
+}
+
+asio::awaitable<bool> GuestLink::handle(Socket& socket, std::uint64_t id,
+                                        wire::GuestMessage message) {
+  state_.last_heard = std::chrono::steady_clock::now();
+  if (const auto* hello = std::get_if<wire::Hello>(&message)) {
+    begin_boot(*hello);
+    current_ = id;
+    on_change_(Change::hello, message);
+    const bool sent = co_await send(&socket, welcome_(state_.nonce));
+    co_return sent;
+  }
+  if (current_ != id) co_return false;  // it never said hello, or a newer connection did
+  if (const auto* ready = std::get_if<wire::Ready>(&message)) {
+    if (ready->nonce != state_.nonce) co_return false;
+    state_.ready = true;
+    on_change_(Change::ready, message);
+  } else if (const auto* stage = std::get_if<wire::Stage>(&message)) {
+    state_.stages[stage->name] = *stage;
+    on_change_(Change::stage, message);
+  } else if (const auto* marker = std::get_if<wire::Marker>(&message)) {
+    state_.markers[marker->name] = marker->content;
+    on_change_(Change::marker, message);
+  } else if (const auto* heartbeat = std::get_if<wire::Heartbeat>(&message)) {
+    ++state_.heartbeats;
+    const std::uint64_t seq = heartbeat->seq;
+    on_change_(Change::heartbeat, message);
+    const bool sent = co_await send(&socket, wire::HeartbeatAck{.seq = seq});
+    co_return sent;
+  }
+  co_return true;
+}
+
+}  // namespace pinhole::supervisor

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each inner process is started with: program, arguments, descriptors, and how it is set apart
+// (the table of ARCHITECTURE.md). Pure: nothing is started here.
+#pragma once
+
+#include "base/error.h"
+#include "config/paths.h"
+#include "config/vm_plan.h"
+#include "sys/process.h"
+#include "sys/user.h"
+
+namespace pinhole::supervisor {
+
+/// Descriptors are the parent's, borrowed until spawn() returns.
+struct PepFds {
+  int control = -1;
+  int listener = -1;
+  int log = -1;
+};
+sys::Command pep_command(const std::filesystem::path& program, const config::VmPlan& plan,
+                         const config::VmPaths& paths, const std::string& boot, const PepFds& fds);
+
+sys::Command vsockd_command(const std::filesystem::path& program, const config::VmPlan& plan,
+                            const config::VmPaths& paths, int listener, int log);
+
+/// The user's uid inside is the user's uid outside; every other id belongs to the user's
+/// subordinate ids, so that nothing in the guest, its root included, makes files as anybody else on
+/// this host.
+struct WorkspaceIds {
+  sys::User user;
+  sys::IdRange uids, gids;
+};
+sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& ids, int listener,
+                               int log);
+
+/// {0 → first subordinate id, U → U, the rest → further subordinate ids}: see newuidmap(1).
+std::vector<sys::IdMap> id_map(std::uint32_t own, const sys::IdRange& subordinate);
+
+sys::Command qemu_command(const config::VmPlan& plan, const config::VmPaths& paths, int qmp,
+                          int console, int log);
+
+}  // namespace pinhole::supervisor

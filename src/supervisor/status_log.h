@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// status.log: what became of a VM, one line per state change, stage and heartbeat, for people and
+// for grep:
+//
+//   2026-11-22T17:36:22.862Z VM state: 4 (starting)
+//   2026-11-22T17:36:58.101Z stage cloud-init: ok after 21.4 s
+//   2026-11-22T17:36:59.310Z VM state: 1 (running)
+//   2026-11-22T17:40:00.000Z VM state: 0 (stopped): pinhole down
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace pinhole::supervisor {
+
+/// The numbers of VZVirtualMachineState, on every backend.
+enum class VmState {
+  stopped = 0,
+  running = 1,
+  paused = 2,
+  error = 3,
+  starting = 4,
+  pausing = 5,
+  resuming = 6,
+  stopping = 7,
+  saving = 8,
+  restoring = 9,
+};
+std::string_view to_string(VmState state);
+
+class StatusLog {
+ public:
+  /// Appends; a log over 4 MiB is first set aside as status.log.1.
+  static Result<StatusLog> open(const std::filesystem::path& path);
+
+  void state(VmState state, std::string_view reason = {});
+  void line(std::string_view text);
+
+ private:
+  explicit StatusLog(Fd file) : file_(std::move(file)) {}
+  Fd file_;
+};
+
+/// The last state line of a log: what a VM that does not run now came to.
+struct LastState {
+  VmState state = VmState::stopped;
+  std::string time;
+  std::string reason;
+};
+LastState read_last_state(const std::filesystem::path& path);
+
+}  // namespace pinhole::supervisor
