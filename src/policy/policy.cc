@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/printable.h"
 #include "base/sha256.h"
 #include "policy/reason.h"
 #include "policy/tables.h"
@@ -12,7 +11,8 @@
 namespace pinhole::policy {
 namespace {
 
-constexpr std::size_t kLongestUrl = 300;  // in a reason
+constexpr std::size_t kLongestMethod = 32;
+constexpr std::size_t kLongestPath = 300;  // in a reason
 
 constexpr std::string_view kAlwaysRedacted[] = {"authorization", "cookie", "proxy-authorization",
                                                 "set-cookie"};
@@ -184,10 +184,14 @@ Request Request::connect(http::Host host, std::uint16_t port) {
           .path = "/"};
 }
 
+// All parts are normalised, so that this is printable ASCII.
 std::string Request::text() const {
   if (way == Way::connect) return fmt::format("CONNECT {}:{}", host.in_url(), port);
-  const http::Url url{.scheme = scheme, .host = host, .port = port, .path = path};
-  return printable(fmt::format("{} {}", method, url.text()), kLongestUrl);
+  std::string text = fmt::format("{} {}://{}", method, http::to_string(scheme), host.in_url());
+  if (port != http::default_port(scheme)) text += fmt::format(":{}", port);
+  text.append(path, 0, kLongestPath);
+  if (path.size() > kLongestPath) text += "…";
+  return text;
 }
 
 /// One decision: the tables, the request and what has been looked up for it.
@@ -207,7 +211,7 @@ class Decision {
     for (const std::string& method : request_.other_methods) {
       if (!verdict.allowed()) break;
       Request other = request_;
-      other.method = method;
+      other.method = http::is_token(method) ? method.substr(0, kLongestMethod) : "?";
       const Verdict second = decide_request(other);
       if (second.allowed()) continue;
       verdict = second;

@@ -6,13 +6,17 @@
 
 #include <fmt/ranges.h>
 
-#include "base/printable.h"
-
 namespace pinhole::policy {
 namespace {
 
 constexpr std::size_t kMostNamed = 3;  // rules, and paths of one rule, that a reason names
 constexpr std::size_t kLongestPath = 120;
+
+/// Hosts are normalised, and a rule's paths were checked: both are printable ASCII.
+std::string shortened(std::string_view text, std::size_t limit) {
+  if (text.size() <= limit) return std::string(text);
+  return std::string(text.substr(0, limit)) + "…";
+}
 
 bool covers(const Rule& rule, http::Scheme scheme, std::uint16_t port) {
   return std::ranges::find(rule.reaches, Reach{scheme, port}) != rule.reaches.end();
@@ -36,7 +40,7 @@ std::string what(const Rule& rule, const Request& request) {
   std::vector<std::string> parts;
   if (!rule.methods.empty()) parts.push_back(fmt::format("{}", fmt::join(rule.methods, ",")));
   for (std::size_t i = 0; i < std::min(rule.paths.size(), kMostNamed); ++i) {
-    parts.push_back(printable(rule.paths[i], kLongestPath));
+    parts.push_back(shortened(rule.paths[i], kLongestPath));
   }
   if (rule.paths.size() > kMostNamed) parts.emplace_back("…");
   if (parts.empty()) return reach_text(rule);
@@ -48,7 +52,7 @@ std::string what(const Rule& rule, const Request& request) {
 
 std::string why_not(const Request& request, const std::vector<const HostRules*>& nearby,
                     std::span<const Rule> rules) {
-  const std::string host = printable(request.host.in_url(), kLongestPath);
+  const std::string host = shortened(request.host.in_url(), kLongestPath);
   std::vector<std::string> named;
   std::size_t more = 0;
   for (const HostRules* group : nearby) {
@@ -79,10 +83,10 @@ std::string why_not_unseen(const Request& request, const Rule& deny) {
       "host {} is denied for {} ({}), and CONNECT hides method and path: ask for the https:// URL "
       "in "
       "absolute form",
-      printable(request.host.in_url(), kLongestPath),
+      shortened(request.host.in_url(), kLongestPath),
       fmt::format("{}{}{}", fmt::join(deny.methods, ","),
                   deny.methods.empty() || deny.paths.empty() ? "" : " ",
-                  printable(fmt::format("{}", fmt::join(deny.paths, " ")), kLongestPath)),
+                  shortened(fmt::format("{}", fmt::join(deny.paths, " ")), kLongestPath)),
       deny.id);
 }
 
