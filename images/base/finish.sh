@@ -15,7 +15,7 @@ systemctl -q mask \
   dev-hugepages.mount sys-kernel-config.mount modprobe@configfs.service modprobe@dm_mod.service \
   modprobe@drm.service modprobe@loop.service modprobe@efi_pstore.service \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
-  e2scrub_reap.service cloud-init-hotplugd.socket getty@tty1.service
+  e2scrub_reap.service cloud-init-hotplugd.socket cloud-config.service getty@tty1.service
 systemctl -q set-default multi-user.target
 
 mkdir -p /workspace
