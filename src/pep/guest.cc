@@ -5,23 +5,23 @@ namespace pinhole::pep {
 
 void Guest::consume(std::size_t count) {
   used_ += count;
-  if (used_ != input_.size()) return;
-  input_.clear();
-  used_ = 0;
+  if (used_ == filled_) used_ = filled_ = 0;
 }
 
 asio::awaitable<bool> Guest::read_more() {
   if (used_ > 0) {
-    input_.erase(0, used_);
+    buffer_.erase(0, used_);
+    filled_ -= used_;
     used_ = 0;
   }
-  const std::size_t before = input_.size();
   // Room without filling it with zeros first.
-  input_.resize_and_overwrite(before + kReadSize, [](char*, std::size_t size) { return size; });
-  auto [error, count] =
-      co_await socket_.async_read_some(asio::buffer(input_.data() + before, kReadSize), as_result);
-  input_.resize(before + (error ? 0 : count));
+  if (buffer_.size() < filled_ + kReadSize) {
+    buffer_.resize_and_overwrite(filled_ + kReadSize, [](char*, std::size_t size) { return size; });
+  }
+  auto [error, count] = co_await socket_.async_read_some(
+      asio::buffer(buffer_.data() + filled_, buffer_.size() - filled_), as_result);
   if (error || count == 0) co_return false;
+  filled_ += count;
   touch();
   co_return true;
 }

@@ -21,7 +21,9 @@ class Guest {
   explicit Guest(asio::local::stream_protocol::socket socket) : socket_(std::move(socket)) {}
 
   /// What was read and not consumed yet.
-  [[nodiscard]] std::string_view input() const { return std::string_view(input_).substr(used_); }
+  [[nodiscard]] std::string_view input() const {
+    return std::string_view(buffer_).substr(used_, filled_ - used_);
+  }
   void consume(std::size_t count);
   /// Adds to input(); false at the end of the stream or when the connection is gone.
   asio::awaitable<bool> read_more();
@@ -42,8 +44,9 @@ class Guest {
 
  private:
   asio::local::stream_protocol::socket socket_;
-  std::string input_;
+  std::string buffer_;  // its size is room; what was read is [used_, filled_)
   std::size_t used_ = 0;
+  std::size_t filled_ = 0;
   Clock::time_point last_activity_ = Clock::now();
 };
 

@@ -16,7 +16,7 @@ Server::Server(Door& door, Fd listener)
     : door_(door),
       acceptor_(door.context, asio::local::stream_protocol(), listener.release()),
       tick_(door.context),
-      ended_(door.context) {}
+      room_(door.context) {}
 
 void Server::start() {
   asio::co_spawn(door_.context, accept_loop(), asio::detached);
@@ -27,10 +27,14 @@ asio::awaitable<void> Server::accept_loop() {
   constexpr std::chrono::milliseconds kPause{
       100};  // when accept fails for lack of descriptors or memory
   while (!stopping_) {
-    // Beyond the limit the guest's connections wait in the backlog; the device holds those that do
-    // not fit.
-    if (sessions_.size() >= door_.policy.limits().connections && !close_idle_one()) {
-      co_await ended_.wait();
+    [[maybe_unused]] auto [failed] =
+        co_await acceptor_.async_wait(asio::local::stream_protocol::acceptor::wait_read, as_result);
+    if (stopping_) co_return;
+    // Beyond the limit connections wait in the backlog; the device holds those that do not fit
+    // there.
+    if (sessions_.size() >= door_.policy.limits().connections) {
+      close_idle_one();
+      co_await room_.wait();
       continue;
     }
     auto [error, socket] = co_await acceptor_.async_accept(as_result);
@@ -57,19 +61,18 @@ void Server::start_session(asio::local::stream_protocol::socket socket) {
       session->close();
     }
     sessions_.erase(session);
-    ended_.notify();
+    room_.notify();
   });
 }
 
-bool Server::close_idle_one() {
+void Server::close_idle_one() {
+  const auto now = steady_clock::now();
   std::shared_ptr<Session> oldest;
   for (const auto& session : sessions_) {
-    if (!session->is_idle()) continue;
+    if (!session->can_be_closed(now)) continue;
     if (!oldest || session->last_activity() < oldest->last_activity()) oldest = session;
   }
-  // Its place is free once its coroutine is done; until then it counts.
-  if (oldest) oldest->close();
-  return false;
+  if (oldest) oldest->close();  // its place is free once its coroutine is done
 }
 
 asio::awaitable<void> Server::tick_loop() {
@@ -81,6 +84,7 @@ asio::awaitable<void> Server::tick_loop() {
     const auto now = steady_clock::now();
     const std::vector<std::shared_ptr<Session>> all(sessions_.begin(), sessions_.end());
     for (const auto& session : all) session->check_deadline(now);
+    room_.notify();  // a connection may have become idle
     if (now - flushed < std::chrono::seconds(1)) continue;
     flushed = now;
     if (auto written = door_.audit.flush(); !written)

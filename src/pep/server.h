@@ -32,13 +32,13 @@ class Server {
   asio::awaitable<void> accept_loop();
   asio::awaitable<void> tick_loop();
   void start_session(asio::local::stream_protocol::socket socket);
-  /// Makes room by closing the connection that has been idle for longest; false when all are busy.
-  bool close_idle_one();
+  /// Makes room by closing the connection that has been idle for longest.
+  void close_idle_one();
 
   Door& door_;
   asio::local::stream_protocol::acceptor acceptor_;
   asio::steady_timer tick_;
-  Event ended_;  // a session is over
+  Event room_;  // there may be room for another session
   std::set<std::shared_ptr<Session>> sessions_;
   bool stopping_ = false;
 };

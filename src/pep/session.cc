@@ -24,6 +24,14 @@ bool has_body(const http::RequestHead& head) {
   return head.framing == http::Framing::chunked || head.content_length > 0;
 }
 
+/// A body that is worth reading to its end although nobody wants it.
+bool can_skip_body(const http::RequestHead& head) {
+  constexpr std::uint64_t kWorthSkipping = 64 << 10;
+  if (!has_body(head)) return true;
+  return head.framing == http::Framing::length && head.content_length <= kWorthSkipping &&
+         !head.expects_continue;
+}
+
 std::string url_for_audit(const http::RequestHead& head) {
   if (head.is_connect()) return fmt::format("{}:{}", head.url.host.in_url(), head.url.port);
   return audit::redact_url(head.url.text());
@@ -52,6 +60,11 @@ void Session::watch_hangup() {
                                if (self->tunnel_) return self->tunnel_->guest_gone();
                                self->close();
                              });
+}
+
+bool Session::can_be_closed(steady_clock::time_point now) const {
+  constexpr std::chrono::seconds kSlowStart{1};
+  return is_idle() && (served_ || now - guest_.last_activity() > kSlowStart);
 }
 
 void Session::close() {
@@ -105,6 +118,7 @@ asio::awaitable<bool> Session::serve_one() {
   auto head = co_await read_head();
   waiting_ = false;
   if (head && !*head) co_return false;
+  served_ = true;
   ++door_.stats.requests;
   RequestNote note{.id = door_.audit.next_id()};
   if (!head) {
@@ -193,9 +207,7 @@ bool Session::write_end(const RequestNote& note, const ExchangeEnd& end) {
 
 asio::awaitable<bool> Session::refuse(Refusal refusal, RequestNote note,
                                       const http::RequestHead* head) {
-  step_started_ = steady_clock::now();
-  const bool whole = co_await skip_body(head);
-  const bool keep = whole && head->keep_alive && !last_;
+  const bool keep = head != nullptr && can_skip_body(*head) && head->keep_alive && !last_;
   const std::string answer =
       format_answer(refusal, {.method = note.method,
                               .policy = door_.policy.hash(),
@@ -203,20 +215,18 @@ asio::awaitable<bool> Session::refuse(Refusal refusal, RequestNote note,
                               .wants_html = head != nullptr && prefers_html(*head),
                               .keep_alive = keep});
   const bool written = co_await guest_.write(answer);
-  if (written && !keep) co_await linger();
-  co_return written&& keep;
+  if (!written) co_return false;
+  if (!keep) {
+    co_await linger();
+    co_return false;
+  }
+  const bool skipped = co_await skip_body(head->content_length);
+  co_return skipped;
 }
 
-/// Reads a small body of a refused request, so that the connection can go on; true when nothing of
-/// it is left.
-asio::awaitable<bool> Session::skip_body(const http::RequestHead* head) {
-  constexpr std::uint64_t kWorthSkipping = 64 << 10;
-  if (head == nullptr) co_return false;
-  if (!has_body(*head)) co_return true;
-  const bool small =
-      head->framing == http::Framing::length && head->content_length <= kWorthSkipping;
-  if (!small || head->expects_continue) co_return false;
-  std::uint64_t left = head->content_length;
+/// Reads the body of a refused request that is already on its way, so that the connection can go
+/// on.
+asio::awaitable<bool> Session::skip_body(std::uint64_t left) {
   while (left > 0) {
     if (guest_.input().empty()) {
       const bool came = co_await guest_.read_more();

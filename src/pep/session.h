@@ -30,6 +30,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void check_deadline(std::chrono::steady_clock::time_point now);
   /// Between requests: may be closed without loss.
   [[nodiscard]] bool is_idle() const { return waiting_ && guest_.input().empty(); }
+  /// The same, and no client that has only just connected.
+  [[nodiscard]] bool can_be_closed(std::chrono::steady_clock::time_point now) const;
   [[nodiscard]] std::chrono::steady_clock::time_point last_activity() const {
     return guest_.last_activity();
   }
@@ -44,7 +46,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<bool> serve_request(http::RequestHead head, RequestNote note);
   asio::awaitable<bool> serve_connect(http::RequestHead head, RequestNote note);
   asio::awaitable<bool> refuse(Refusal refusal, RequestNote note, const http::RequestHead* head);
-  asio::awaitable<bool> skip_body(const http::RequestHead* head);
+  asio::awaitable<bool> skip_body(std::uint64_t left);
   asio::awaitable<void> linger();
   bool write_end(const RequestNote& note, const ExchangeEnd& end);
 
@@ -56,6 +58,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool waiting_ = false;    // for a request's head
   bool lingering_ = false;  // reading what a refused sender still sends
   bool last_ = false;
+  bool served_ = false;  // at least one request
   std::chrono::steady_clock::time_point step_started_ = std::chrono::steady_clock::now();
 };
 
