@@ -32,6 +32,7 @@ void insert_into(ReachRules& reach, const Rule& rule, RuleIndex index) {
 /// rule's.
 std::optional<RuleIndex> covering_at(const HostRules& host, const Reach& reach,
                                      std::string_view method, const PathPattern& pattern) {
+  if (!reach.scheme || !reach.port) return std::nullopt;  // an allow rule has both
   std::size_t steps = 0;
   for (const ReachRules* rules : host.at(*reach.scheme, *reach.port, steps)) {
     if (auto index = rules->any_method.covering(pattern)) return index;

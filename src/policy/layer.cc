@@ -146,9 +146,10 @@ class LayerReader {
     const auto name = http::parse_authority(trim(std::string_view(text).substr(0, arrow)));
     if (!name) return error(item.mark, name.error().detail);
     const auto address = http::parse_endpoint(trim(std::string_view(text).substr(arrow + 2)));
-    if (!name->port || !address) return error(item.mark, fmt::format(kForm, yaml::describe(item)));
+    const std::optional<std::uint16_t> port = name->port;
+    if (!port || !address) return error(item.mark, fmt::format(kForm, yaml::describe(item)));
     for (const Internal& other : content_.internal) {
-      if (other.host == name->host && other.port == *name->port) {
+      if (other.host == name->host && other.port == *port) {
         return error(item.mark,
                      fmt::format("{}:{} is given twice", name->host.in_url(), other.port));
       }
@@ -156,7 +157,7 @@ class LayerReader {
     if (content_.internal.size() >= kMostInternal) {
       return error(item.mark, fmt::format("more than {} internal hosts", kMostInternal));
     }
-    content_.internal.push_back({name->host, *name->port, *address});
+    content_.internal.push_back({name->host, *port, *address});
     return {};
   }
 

@@ -25,7 +25,9 @@ bool covers(const Rule& rule, http::Scheme scheme, std::uint16_t port) {
 std::string reach_text(const Rule& rule) {
   std::vector<std::string> parts;
   for (const Reach& reach : rule.reaches) {
-    parts.push_back(fmt::format("{} on port {}", http::to_string(*reach.scheme), *reach.port));
+    parts.push_back(fmt::format("{} on port {}",
+                                http::to_string(reach.scheme.value_or(http::Scheme::https)),
+                                reach.port.value_or(0)));
   }
   return fmt::format("{}", fmt::join(parts, " and "));
 }
