@@ -29,9 +29,14 @@ void append_escaped(std::string& out, std::string_view text) {
   }
 }
 
+void append_name(std::string& out, std::string_view name) {
+  out.append(",\"").append(name).append("\":");
+}
+
 void append_text(std::string& out, std::string_view name, std::string_view text) {
   if (text.empty()) return;
-  fmt::format_to(std::back_inserter(out), ",\"{}\":\"", name);
+  append_name(out, name);
+  out += '"';
   append_escaped(out, text.substr(0, kLongestText));
   if (text.size() > kLongestText) out += "…";
   out += '"';
@@ -39,7 +44,10 @@ void append_text(std::string& out, std::string_view name, std::string_view text)
 
 template <typename T>
 void append_number(std::string& out, std::string_view name, const std::optional<T>& value) {
-  if (value) fmt::format_to(std::back_inserter(out), ",\"{}\":{}", name, *value);
+  if (!value) return;
+  append_name(out, name);
+  const fmt::format_int digits(*value);
+  out.append(digits.data(), digits.size());
 }
 
 }  // namespace
@@ -56,6 +64,8 @@ std::string_view kind_name(Kind kind) {
       return "denied-coalesced";
     case Kind::seal:
       return "seal";
+    case Kind::note:
+      return "note";
   }
   return "unknown";
 }

@@ -33,6 +33,7 @@ enum class Kind {
   end,               // an allowed exchange is over: status, bytes, duration, code
   denied_coalesced,  // `count` more denials like the one named here
   seal,              // an orderly end; nothing of this boot follows
+  note,              // what the supervisor has to say for the record: the result of a verification
 };
 std::string_view kind_name(Kind kind);
 

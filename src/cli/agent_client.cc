@@ -70,7 +70,7 @@ class Exchange {
         errno != EINTR) {
       return fail("cannot wait for the guest: {}", errno_text(errno));
     }
-    if (waited[1].revents != 0) PINHOLE_TRY_VOID(forward_input());
+    if (waited[1].revents != 0) forward_input();
     if (waited[0].revents == 0) return {};
     std::array<char, 65536> chunk;
     const ssize_t n = ::read(socket_.get(), chunk.data(), chunk.size());
@@ -80,17 +80,17 @@ class Exchange {
     return {};
   }
 
-  Result<void> forward_input() {
+  /// A program that ended before it read everything is no error: its reply is on the way.
+  void forward_input() {
     std::array<char, 16384> chunk;
     const ssize_t n =
         ::read(options_.input_fd, chunk.data(), std::min<std::size_t>(chunk.size(), window_));
-    if (n < 0 && errno == EINTR) return {};
-    if (n <= 0) {
-      options_.input_fd = -1;
-      return send(wire::FrameType::stdin_eof, {});
-    }
-    window_ -= static_cast<std::uint32_t>(n);
-    return send(wire::FrameType::stdin_data, {chunk.data(), static_cast<std::size_t>(n)});
+    if (n < 0 && errno == EINTR) return;
+    const auto type = n > 0 ? wire::FrameType::stdin_data : wire::FrameType::stdin_eof;
+    const std::string_view bytes(chunk.data(), n > 0 ? static_cast<std::size_t>(n) : 0);
+    window_ -= static_cast<std::uint32_t>(bytes.size());
+    const auto sent = send(type, bytes);
+    if (n <= 0 || !sent) options_.input_fd = -1;
   }
 
   Result<void> handle(const wire::Frame& frame) {

@@ -63,7 +63,6 @@ void add_exec(Commands& commands) {
   command.add_option("--cwd", words->cwd, "working folder in the guest")->capture_default_str();
   command.add_option("--env", words->env, "NAME=value; may be given again")->expected(1);
   command.add_option("CMD", words->command, "the command, after --")->required();
-  command.positionals_at_end();
   commands.on(command, [words] { return exec(*words); });
 }
 

@@ -62,6 +62,8 @@ Result<image::BuildResult> build_with_progress(const std::string& recipe, bool r
                               .cancel_fd = interrupts.fd()};
   std::string last_stage;
   options.progress = [&](const image::Progress& step) {
+    // Most often it is there already, and nothing needs to be said.
+    if (step.stage == image::Stage::waiting && step.detail.empty() && last_stage.empty()) return;
     const std::string stage(image::stage_text(step.stage));
     // Where lines stay, one per stage is enough.
     if (fancy(2) || stage != last_stage)

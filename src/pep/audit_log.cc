@@ -77,6 +77,11 @@ Result<void> AuditLog::flush() {
   return writer_.flush_denials();
 }
 
+Result<void> AuditLog::note(std::string_view text) {
+  PINHOLE_TRY_VOID(start());
+  return writer_.append({.kind = audit::Kind::note, .note = text});
+}
+
 Result<void> AuditLog::seal() {
   PINHOLE_TRY_VOID(start());
   return writer_.seal();

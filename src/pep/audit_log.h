@@ -56,6 +56,8 @@ class AuditLog {
   /// About once a second: writes counts of repeated denials.
   Result<void> flush();
   Result<void> seal();
+  /// The supervisor's own word, as a record of the chain.
+  Result<void> note(std::string_view text);
 
   [[nodiscard]] const audit::Head& head() const { return writer_.head(); }
   [[nodiscard]] std::uint64_t records() const { return writer_.records_written(); }

@@ -65,7 +65,19 @@ void Control::handle(std::string_view line) {
   const auto* object = error ? nullptr : message.if_object();
   const auto* op = object == nullptr ? nullptr : object->if_contains("op");
   if (op != nullptr && op->is_string() && op->as_string() == "stats") return send_stats();
+  if (op != nullptr && op->is_string() && op->as_string() == "note") return write_note(*object);
   log(LogLevel::warning, "the control socket sent something unknown: {}", line.substr(0, 200));
+}
+
+void Control::write_note(const boost::json::object& request) {
+  const auto* text = request.if_contains("text");
+  const Result<void> written =
+      text == nullptr || !text->is_string()
+          ? Result<void>(fail("a note needs a text"))
+          : door_.audit.note({text->as_string().data(), text->as_string().size()});
+  json::object answer{{"event", "noted"}};
+  if (!written) answer["error"] = written.error().message;
+  send(json::serialize(answer));
 }
 
 void Control::send_stats() {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The supervisor's end of the PEP: JSON lines over an inherited socket.
 //
-//   pep -> {"event":"ready","policy":"sha256:…","canary_port":4711}      once; canary_port only
-//   with --canary pep -> {"event":"head","seq":17,"sha256":"…"}                        every 5 s
-//   when it changed, and at the end sup -> {"op":"stats"} pep ->
-//   {"event":"stats","canary_connections":1,"canary_requests":1,"requests":9,"denied":2,"records":14,
-//           "connections":3}
+//   pep → {"event":"ready","policy":"sha256:…","canary_port":4711}   once; the port with --canary
+//   only pep → {"event":"head","seq":17,"sha256":"…"}                     every 5 s when it
+//   changed, and at the end sup → {"op":"stats"} pep →
+//   {"event":"stats","canary_connections":1,"canary_requests":1,"requests":9,"denied":2,
+//          "records":14,"connections":3}
+//   sup → {"op":"note","text":"…"}                                   a record of the audit chain
+//   pep → {"event":"noted"}                                          or with "error":"…"
 //
 // The end of the stream means that the supervisor is gone: the PEP seals its log and ends.
 #pragma once
@@ -13,6 +15,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+
+#include <boost/json/object.hpp>
 
 #include "base/fd.h"
 #include "pep/canary.h"
@@ -35,6 +39,7 @@ class Control {
   asio::awaitable<void> head_loop();
   void handle(std::string_view line);
   void send_stats();
+  void write_note(const boost::json::object& request);
   /// One write; a supervisor that does not read loses messages, it never stops us.
   void send(const std::string& json);
 

@@ -161,7 +161,7 @@ asio::awaitable<Result<void>> Supervisor::start_pep() {
                        .with_fix(fmt::format("pinhole logs --supervisor {}", plan_.name)));
   }
   policy_hash_ = *ready;
-  report_stage("door", true, "policy " + policy_hash_, elapsed_ms(started_));
+  report_stage("policy", true, policy_hash_, elapsed_ms(started_));
   co_return Result<void>();
 }
 
@@ -188,6 +188,7 @@ Result<void> Supervisor::start_virtiofsd() {
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", user.name)});
   }
   PINHOLE_TRY(const Fd listener, sys::listen_unix(paths_.fs_socket));
+  sys::set_blocking(listener.get());
   const WorkspaceIds ids{.user = user, .uids = *uids, .gids = *gids};
   PINHOLE_TRY(auto process, sys::spawn(virtiofsd_command(plan_, ids, listener.get(), log_.get())));
   add_child("virtiofsd", std::move(process));

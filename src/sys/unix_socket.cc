@@ -78,6 +78,8 @@ ConnectResult try_connect_unix(const std::filesystem::path& path) {
   return {errno == EAGAIN ? ConnectOutcome::busy : ConnectOutcome::refused, {}};
 }
 
+void set_blocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK); }
+
 Result<std::pair<Fd, Fd>> socket_pair() {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {

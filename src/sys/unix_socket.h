@@ -30,6 +30,9 @@ struct ConnectResult {
 };
 ConnectResult try_connect_unix(const std::filesystem::path& path);
 
+/// For a program that is handed the descriptor and expects its calls to wait.
+void set_blocking(int fd);
+
 /// Both ends of a stream socket pair, CLOEXEC.
 Result<std::pair<Fd, Fd>> socket_pair();
 /// Read end, write end, CLOEXEC.
