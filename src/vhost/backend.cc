@@ -102,6 +102,8 @@ void Backend::accept_frontend() {
     Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket && errno != EINTR && errno != ECONNABORTED) return;
     if (!socket) continue;
+    // The one before may have gone in the same moment.
+    if (frontend_ && !frontend_ended_) frontend_->on_ready();
     if (frontend_ && !frontend_ended_) {
       log(LogLevel::warning, "a second front-end is turned away");
       continue;

@@ -30,10 +30,11 @@ class Frontend {
   Frontend(const Frontend&) = delete;
   Frontend& operator=(const Frontend&) = delete;
   ~Frontend() { device_.detach(); }
+  /// Handles what has arrived; also learns of a hang-up that the loop has not reported yet.
+  void on_ready();
 
  private:
   Frontend(Fd socket, Device& device, std::uint64_t guest_cid, std::function<void()> ended);
-  void on_ready();
   Result<bool> read_some();
   Result<void> take_bytes(std::size_t count);
   Result<void> handle(const Message& message);
