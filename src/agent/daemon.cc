@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/daemon.h"
 
+#include <malloc.h>
+
 #include <csignal>
 #include <exception>
 #include <filesystem>
@@ -26,6 +28,10 @@ void rethrow(std::exception_ptr error) {
 }  // namespace
 
 int run_daemon(Settings given) {
+  // The proxy's and exec's buffers go back to the kernel when their connections end; else a burst
+  // stays for ever.
+  constexpr int kReturnedFrom = 32 * 1024;
+  ::mallopt(M_MMAP_THRESHOLD, kReturnedFrom);
   const auto settings = std::make_shared<const Settings>(std::move(given));
   std::error_code error;
   std::filesystem::create_directories(settings->run_dir, error);

@@ -39,14 +39,7 @@ struct OperationsTest : testing::Test {
     services.push_back(run_operations(settings));
     loop = std::make_unique<Loop>(std::move(services));
   }
-  Peer connect() {
-    for (int i = 0; i < kPatienceMs; ++i) {
-      if (auto fd = sys::connect_unix(socket)) return Peer(std::move(*fd));
-      std::this_thread::yield();
-      ::usleep(1000);  // until the loop's thread listens
-    }
-    return Peer(Fd());
-  }
+  Peer connect() { return Peer(sys::connect_unix(socket).value()); }
   Peer ask(const wire::Request& request) {
     Peer peer = connect();
     peer.send(wire::encode_frame(FrameType::request, wire::serialise(request).value()));

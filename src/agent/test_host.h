@@ -118,6 +118,7 @@ class Loop {
   explicit Loop(std::vector<asio::awaitable<void>> services) {
     std::signal(SIGPIPE, SIG_IGN);  // as the program's main does
     for (auto& service : services) asio::co_spawn(context_, std::move(service), asio::detached);
+    context_.poll();  // each up to its first wait: from here on it listens
     thread_ = std::jthread([this] { context_.run(); });
   }
   ~Loop() { context_.stop(); }
