@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "base/strings.h"
@@ -87,7 +88,11 @@ class StagingGuard {
   explicit StagingGuard(fs::path folder) : staging_{std::move(folder)} {}
   StagingGuard(const StagingGuard&) = delete;
   StagingGuard& operator=(const StagingGuard&) = delete;
-  ~StagingGuard() { (void)remove_mapped_tree(staging_.folder); }
+  ~StagingGuard() {
+    // What stays is found by the next build; this one has its result either way.
+    const auto removed = remove_mapped_tree(staging_.folder);
+    if (!removed) log(LogLevel::warning, "{}", removed.error().message);
+  }
   [[nodiscard]] const Staging& get() const { return staging_; }
 
  private:

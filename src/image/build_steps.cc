@@ -53,7 +53,12 @@ Result<void> write_staged(const fs::path& path, std::string_view content, fs::pe
   return {};
 }
 
-constexpr fs::perms kFolderMode = fs::perms(0755);
+constexpr fs::perms kFolderMode = fs::perms::owner_all | fs::perms::group_read |
+                                  fs::perms::group_exec | fs::perms::others_read |
+                                  fs::perms::others_exec;
+constexpr fs::perms kProgramMode = kFolderMode;
+constexpr fs::perms kFileMode =
+    fs::perms::owner_read | fs::perms::owner_write | fs::perms::group_read | fs::perms::others_read;
 
 /// The folders of a baked file, which `cp -r` copies with their bits.
 Result<void> make_baked_folders(const fs::path& root, const fs::path& relative) {
@@ -82,22 +87,32 @@ Result<std::string> archive_date(const fs::path& root) {
   return date;
 }
 
+// The initrd is ours; update-initramfs would only cost its time.
+constexpr const char* kNoInitramfsHook =
+    R"(--essential-hook=mkdir -p "$1/etc/initramfs-tools" && echo update_initramfs=no > "$1/etc/initramfs-tools/update-initramfs.conf")";
+
 std::vector<std::string> mmdebstrap_args(const Staging& staging, const Recipe& recipe) {
   std::vector<std::string> args = {
       // "root" is the namespace's: mmdebstrap's own unshare mode has no place for the caller's id,
       // and could not enter a home folder with mode 0700.
-      "--mode=root", "--variant=minbase", "--format=directory", "--verbose",
+      "--mode=root",
+      "--variant=minbase",
+      "--format=directory",
+      "--verbose",
       "--skip=cleanup/apt/lists",  // their date goes into the manifest; the finish script clears up
       "--dpkgopt=path-exclude=/usr/share/doc/*",
       "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-      "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/info/*",
-      "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=force-unsafe-io",
-      "--dpkgopt=force-confold", "--aptopt=APT::Install-Recommends \"false\"",
-      "--aptopt=Acquire::Languages \"none\"", "--aptopt=Acquire::Retries \"3\"",
-      // The initrd is ours; update-initramfs would only cost its time.
-      "--essential-hook=mkdir -p \"$1/etc/initramfs-tools\" && echo update_initramfs=no > "
-      "\"$1/etc/initramfs-tools/update-initramfs.conf\"",
-      fmt::format("--include={}", fmt::join(recipe.packages, ",")), recipe.suite,
+      "--dpkgopt=path-exclude=/usr/share/man/*",
+      "--dpkgopt=path-exclude=/usr/share/info/*",
+      "--dpkgopt=path-exclude=/usr/share/locale/*",
+      "--dpkgopt=force-unsafe-io",
+      "--dpkgopt=force-confold",
+      "--aptopt=APT::Install-Recommends \"false\"",
+      "--aptopt=Acquire::Languages \"none\"",
+      "--aptopt=Acquire::Retries \"3\"",
+      kNoInitramfsHook,
+      fmt::format("--include={}", fmt::join(recipe.packages, ",")),
+      recipe.suite,
       staging.root().string()};
   for (std::string& source : host_sources(recipe.suite)) args.push_back(std::move(source));
   return args;
@@ -175,11 +190,11 @@ Result<void> stage_content(const Staging& staging, const LoadedRecipe& recipe,
   for (const BakedFile& file : recipe.files) {
     PINHOLE_TRY_VOID(make_baked_folders(staging.files(), file.path));
     PINHOLE_TRY_VOID(write_staged(staging.files() / file.path, file.content,
-                                  file.executable ? fs::perms(0755) : fs::perms(0644)));
+                                  file.executable ? kProgramMode : kFileMode));
   }
-  PINHOLE_TRY_VOID(write_staged(staging.folder / "finish", recipe.finish, fs::perms(0755)));
+  PINHOLE_TRY_VOID(write_staged(staging.folder / "finish", recipe.finish, kProgramMode));
   PINHOLE_TRY(const std::string program, sys::read_file(agent, kMaxAgent));
-  return write_staged(staging.folder / "agent", program, fs::perms(0755));
+  return write_staged(staging.folder / "agent", program, kProgramMode);
 }
 
 Result<void> unpack_packages(const Staging& staging, const Recipe& recipe,

@@ -171,13 +171,13 @@ Result<void> remove_mapped_tree(const fs::path& path) {
 }
 
 Result<void> remove_leftovers(const fs::path& store, std::string_view held) {
-  std::vector<fs::path> staged;
+  std::vector<std::pair<fs::path, std::string>> staged;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(store, error)) {
-    if (staged_name(entry.path().filename().string())) staged.push_back(entry.path());
+    if (auto name = staged_name(entry.path().filename().string()))
+      staged.emplace_back(entry.path(), *std::move(name));
   }
-  for (const fs::path& path : staged) {
-    const std::string name = *staged_name(path.filename().string());
+  for (const auto& [path, name] : staged) {
     std::optional<Fd> lock;
     if (name != held) {
       PINHOLE_TRY(lock, lock_image(store, name));
