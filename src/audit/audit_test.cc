@@ -28,7 +28,7 @@ using std::chrono::steady_clock;
 class AuditLog : public testing::Test {
  protected:
   AuditLog() {
-    std::string name = (fs::temp_directory_path() / "audit-XXXXXX").string();
+    std::string name = (fs::temp_directory_path() / "audit-").string() + std::string(6, 'X');
     folder_ = ::mkdtemp(name.data());
     path_ = folder_ / "audit.jsonl";
   }

@@ -48,7 +48,7 @@ std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request
   note.rule = verdict.rule;
   if (!verdict.allowed()) {
     Refusal refusal{.code = "denied_by_policy",
-                    .detail = fmt::format("{}: {}", request.text(), verdict.reason),
+                    .detail = verdict.reason,
                     .rule = verdict.rule,
                     .fix = "pinhole policy explain " + request.text()};
     return std::unexpected(record_refusal(door, note, std::move(refusal)));

@@ -3,6 +3,8 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
+
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -102,8 +104,10 @@ void Control::send_head() {
 
 void Control::send(const std::string& json) {
   const std::string line = json + "\n";
-  if (::send(socket_.native_handle(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
-      static_cast<ssize_t>(line.size())) {
+  const ssize_t count =
+      ::send(socket_.native_handle(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  // Its end is noticed by read_loop().
+  if (count != static_cast<ssize_t>(line.size()) && errno != EPIPE && errno != ECONNRESET) {
     log(LogLevel::warning, "the supervisor does not read its control socket");
   }
 }

@@ -32,6 +32,8 @@ class Peer {
   std::string read_until(std::string_view end);
   std::string read_exactly(std::size_t count);
   std::string read_all();
+  /// True when nothing can be sent for a while because the other side does not read.
+  bool is_held_back();
   /// The end of what the other side sends was reached, and nothing was left.
   bool at_end();
   void half_close();
@@ -107,6 +109,10 @@ class Proxy {
   std::unique_ptr<Server> server_;
   std::thread thread_;
 };
+
+/// A policy whose `allow:` list is `allow`, with origin.test:80 and :443 leading to `port` on
+/// loopback.
+std::string policy_for(std::uint16_t port, std::string_view allow, std::string_view more = "");
 
 /// A whole ClientHello record for `server_name`; with ECH where asked.
 std::string client_hello(std::string_view server_name, bool ech = false);

@@ -62,6 +62,12 @@ std::string Peer::read_all() {
 
 bool Peer::at_end() { return pending_.empty() && !fill(); }
 
+bool Peer::is_held_back() {
+  constexpr int kAWhile = 300;  // milliseconds
+  pollfd writable{.fd = socket_.get(), .events = POLLOUT, .revents = 0};
+  return ::poll(&writable, 1, kAWhile) == 0;
+}
+
 void Peer::half_close() { ::shutdown(socket_.get(), SHUT_WR); }
 
 int Answer::status() const { return head.size() < 12 ? 0 : std::stoi(head.substr(9, 3)); }
@@ -205,6 +211,13 @@ std::size_t Proxy::sessions() {
   std::promise<std::size_t> promise;
   asio::post(context_, [&] { promise.set_value(server_->sessions()); });
   return promise.get_future().get();
+}
+
+std::string policy_for(std::uint16_t port, std::string_view allow, std::string_view more) {
+  return fmt::format(
+      "version: 1\negress:\n  allow: [{0}]\n"
+      "internal: [\"origin.test:80 -> 127.0.0.1:{1}\", \"origin.test:443 -> 127.0.0.1:{1}\"]\n{2}",
+      allow, port, more);
 }
 
 namespace {

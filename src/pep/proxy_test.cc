@@ -18,14 +18,6 @@ using testing::Origin;
 using testing::Peer;
 using testing::Proxy;
 
-/// `egress` lines, with origin.test leading to `port` on loopback.
-std::string policy_for(std::uint16_t port, std::string_view allow, std::string_view more = "") {
-  return fmt::format(
-      "version: 1\negress:\n  allow: [{0}]\n"
-      "internal: [\"origin.test:80 -> 127.0.0.1:{1}\", \"origin.test:443 -> 127.0.0.1:{1}\"]\n{2}",
-      allow, port, more);
-}
-
 TEST(Proxy, AllowedRequestIsRebuiltAndAnswered) {
   std::string seen;
   Origin origin(testing::answer_each([&](const std::string& head) {
@@ -33,7 +25,7 @@ TEST(Proxy, AllowedRequestIsRebuiltAndAnswered) {
     return "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-From: origin\r\nConnection: keep-alive, "
            "X-Hop\r\nX-Hop: 1\r\n\r\nhello";
   }));
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test")});
   const Answer answer = proxy.ask(
       "GET http://origin.test/a%7Eb?q=1 HTTP/1.1\r\nHost: origin.test\r\nX-Mine: "
       "1\r\nProxy-Connection: keep-alive\r\n\r\n");
@@ -55,7 +47,7 @@ TEST(Proxy, AllowedRequestIsRebuiltAndAnswered) {
 
 TEST(Proxy, DeniedRequestIsExplainedAndReachesNobody) {
   Origin origin(testing::answer_each([](const std::string&) { return testing::ok("x"); }));
-  Proxy proxy({.policy = policy_for(origin.port(), "GET http://origin.test/open/**")});
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "GET http://origin.test/open/**")});
   const Answer answer = proxy.ask(
       "POST http://origin.test/open/x HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 0\r\n\r\n");
   EXPECT_EQ(answer.status(), 403);
@@ -94,7 +86,7 @@ TEST(Proxy, BrowserGetsAPage) {
 TEST(Proxy, ManyRequestsShareOneConnectionOnBothSides) {
   Origin origin(testing::answer_each(
       [](const std::string& head) { return testing::ok(head.substr(0, head.find(' ', 5))); }));
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test")});
   Peer peer = proxy.connect();
   for (int i = 0; i < 20; ++i) {
     peer.send(fmt::format("GET http://origin.test/{} HTTP/1.1\r\nHost: origin.test\r\n\r\n", i));
@@ -106,7 +98,7 @@ TEST(Proxy, ManyRequestsShareOneConnectionOnBothSides) {
 TEST(Proxy, PipelinedRequestsAreAnsweredInOrder) {
   Origin origin(testing::answer_each(
       [](const std::string& head) { return testing::ok(head.substr(0, head.find(' ', 5))); }));
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test")});
   Peer peer = proxy.connect();
   std::string all;
   for (int i = 0; i < 50; ++i) {
@@ -157,7 +149,7 @@ TEST(Proxy, NameThatDoesNotExistIsADnsError) {
 
 TEST(Proxy, WithoutAnAuditRecordNothingIsSent) {
   Origin origin(testing::answer_each([](const std::string&) { return testing::ok("x"); }));
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test"), .audit = "/dev/full"});
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test"), .audit = "/dev/full"});
   const Answer answer = proxy.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
   EXPECT_EQ(answer.status(), 503);
   EXPECT_THAT(answer.body, HasSubstr(R"("code":"audit_unavailable")"));
@@ -187,7 +179,7 @@ TEST(Proxy, CanaryIsReachedOnlyByItsName) {
 
 TEST(Proxy, SmuggledRequestsAreRefusedAndTheConnectionEnds) {
   Origin origin(testing::answer_each([](const std::string&) { return testing::ok("x"); }));
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test")});
   const std::string start = "POST http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n";
   const std::string inner = "GET http://origin.test/secret HTTP/1.1\r\nHost: origin.test\r\n\r\n";
   for (const std::string& fields :
@@ -237,351 +229,17 @@ TEST(Proxy, UpstreamConnectErrorIsSaid) {
     Origin gone([](Peer&) {});
     free_port = gone.port();
   }
-  Proxy proxy({.policy = policy_for(free_port, "origin.test")});
+  Proxy proxy({.policy = testing::policy_for(free_port, "origin.test")});
   const Answer answer = proxy.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
   EXPECT_EQ(answer.status(), 502);
   EXPECT_THAT(answer.body, HasSubstr(R"("code":"connect_error")"));
   EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("status":502)"));
 }
 
-TEST(Proxy, RequestBodiesArriveWholeInBothFramings) {
-  Origin origin([](Peer& peer) {
-    while (true) {
-      const std::string head = peer.read_until("\r\n\r\n");
-      if (head.empty()) return;
-      std::string body;
-      if (head.find("Transfer-Encoding: chunked") != std::string::npos) {
-        for (std::string line = peer.read_until("\r\n"); line != "0\r\n";
-             line = peer.read_until("\r\n")) {
-          body += peer.read_exactly(std::stoul(line, nullptr, 16));
-          peer.read_exactly(2);
-        }
-        peer.read_until("\r\n");
-      } else {
-        const std::size_t at = head.find("Content-Length: ");
-        body = peer.read_exactly(std::stoul(head.substr(at + 16)));
-      }
-      peer.send(testing::ok(body));
-    }
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-  Peer peer = proxy.connect();
-  const std::string start = "POST http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n";
-  peer.send(start + "Content-Length: 5\r\n\r\nhello");
-  EXPECT_EQ(read_answer(peer).body, "hello");
-  peer.send(start + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n");
-  EXPECT_EQ(read_answer(peer).body, "abcde");
-  peer.send(start + "Content-Length: 0\r\n\r\n");
-  EXPECT_EQ(read_answer(peer).body, "");
-  peer.send(start + "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n");
-  EXPECT_EQ(read_answer(peer).head, "HTTP/1.1 100 Continue\r\n\r\n");
-  peer.send("xyz");
-  EXPECT_EQ(read_answer(peer).body, "xyz");
-  EXPECT_EQ(origin.connections(), 1);
-  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("status":200,"sent":5,"received":5)"));
-}
-
-TEST(Proxy, RequestBodyOverTheLimitIsRefused) {
-  Origin origin([](Peer& peer) { peer.read_all(); });
-  Proxy proxy(
-      {.policy = policy_for(origin.port(), "origin.test", "limits: {request_body: 1KiB}\n")});
-  const std::string start = "POST http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n";
-  const Answer declared = proxy.ask(start + "Content-Length: 1025\r\n\r\n");
-  EXPECT_EQ(declared.status(), 413);
-  EXPECT_EQ(origin.connections(), 0);
-  const Answer counted = proxy.ask(start + "Transfer-Encoding: chunked\r\n\r\n500\r\n" +
-                                   std::string(0x500, 'x') + "\r\n0\r\n\r\n");
-  EXPECT_EQ(counted.status(), 413);
-  EXPECT_THAT(counted.body, HasSubstr(R"("code":"constraint_violation")"));
-  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("code":"constraint_violation")"));
-}
-
-TEST(Proxy, AnswerBodyOverTheLimitIsRefusedOrCut) {
-  Origin origin(testing::answer_each([](const std::string& head) {
-    const std::string body(2000, 'x');
-    if (head.starts_with("GET /declared")) return testing::ok(body);
-    return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + body + "\r\n0\r\n\r\n";
-  }));
-  Proxy proxy(
-      {.policy = policy_for(origin.port(), "origin.test", "limits: {response_body: 1KiB}\n")});
-  const Answer declared =
-      proxy.ask("GET http://origin.test/declared HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(declared.status(), 502);
-  EXPECT_THAT(declared.body, HasSubstr(R"("code":"constraint_violation")"));
-  const Answer counted =
-      proxy.ask("GET http://origin.test/counted HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(counted.status(), 200);
-  EXPECT_FALSE(counted.whole);
-}
-
-TEST(Proxy, TruncatedAnswerIsCutNeverFinished) {
-  Origin origin([](Peer& peer) {
-    const std::string head = peer.read_until("\r\n\r\n");
-    if (head.starts_with("GET /length"))
-      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
-    if (head.starts_with("GET /chunked"))
-      peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
-    if (head.starts_with("GET /head")) peer.send("HTTP/1.1 200 OK\r\nContent-Le");
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-  for (const std::string path : {"length", "chunked"}) {
-    Peer peer = proxy.connect();
-    peer.send("GET http://origin.test/" + path + " HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-    const Answer answer = read_answer(peer);
-    EXPECT_EQ(answer.body, "half") << path;
-    EXPECT_FALSE(answer.whole) << path;
-    EXPECT_TRUE(peer.at_end()) << path;
-  }
-  for (const std::string path : {"head", "nothing"}) {
-    const Answer none =
-        proxy.ask("GET http://origin.test/" + path + " HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-    EXPECT_EQ(none.status(), 502) << path;
-    EXPECT_THAT(none.body, HasSubstr(R"("code":"upstream_error")")) << path;
-  }
-  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("status":200,"sent":0,"received":4)"));
-}
-
-TEST(Proxy, BrokenAnswersBecomeUpstreamErrors) {
-  std::string answer_text;
-  Origin origin([&](Peer& peer) {
-    peer.read_until("\r\n\r\n");
-    peer.send(answer_text);
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-  for (const std::string_view text :
-       {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
-        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
-        "HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "hello\r\n\r\n",
-        "HTTP/1.1 99 X\r\n\r\n"}) {
-    answer_text = text;
-    const Answer answer =
-        proxy.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-    EXPECT_EQ(answer.status(), 502) << text;
-    EXPECT_THAT(answer.body, HasSubstr(R"("code":"upstream_error")")) << text;
-  }
-  answer_text =
-      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\nX: a\r\n b\r\n\r\nabc";
-  const Answer lenient = proxy.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(lenient.head, "HTTP/1.1 200 OK\r\nX: a b\r\nContent-Length: 3\r\n\r\n");
-}
-
-TEST(Proxy, AnswersWithoutABodyKeepTheConnection) {
-  Origin origin(testing::answer_each([](const std::string& head) -> std::string {
-    if (head.starts_with("HEAD")) return "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
-    if (head.starts_with("GET /204")) return "HTTP/1.1 204 No Content\r\n\r\n";
-    if (head.starts_with("GET /304"))
-      return "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n";
-    return "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: "
-           "0\r\n\r\n";
-  }));
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-  Peer peer = proxy.connect();
-  peer.send("HEAD http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(read_answer(peer, true).head, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
-  peer.send("GET http://origin.test/204 HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(read_answer(peer).head, "HTTP/1.1 204 No Content\r\n\r\n");
-  peer.send("GET http://origin.test/304 HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(read_answer(peer).head, "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n");
-  peer.send("GET http://origin.test/hints HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(read_answer(peer).head, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
-  EXPECT_EQ(read_answer(peer).status(), 200);
-}
-
-TEST(Proxy, AnswerOfUnknownLengthIsChunkedOrEndsWithTheConnection) {
-  Origin origin([](Peer& peer) {
-    peer.read_until("\r\n\r\n");
-    peer.send("HTTP/1.0 200 OK\r\n\r\nuntil the end");
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-  const Answer modern = proxy.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(modern.head, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-  EXPECT_EQ(modern.body, "until the end");
-  const Answer old = proxy.ask("GET http://origin.test/ HTTP/1.0\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(old.head, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
-  EXPECT_EQ(old.body, "until the end");
-}
-
-TEST(Proxy, SlowOriginsRunIntoTheirTimeouts) {
-  Origin origin([](Peer& peer) {
-    const std::string head = peer.read_until("\r\n\r\n");
-    if (head.starts_with("GET /started"))
-      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
-    peer.read_all();
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test", "limits: {idle: 1s}\n"),
-               .times = {.first_byte = milliseconds(150), .tick = milliseconds(10)}});
-  const Answer none =
-      proxy.ask("GET http://origin.test/silent HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(none.status(), 504);
-  EXPECT_THAT(none.body, HasSubstr("no first byte from the origin in 0.15 s"));
-  const Answer half =
-      proxy.ask("GET http://origin.test/started HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(half.status(), 200);
-  EXPECT_FALSE(half.whole);
-  EXPECT_THAT(proxy.audit_text(),
-              HasSubstr(R"("code":"timeout","note":"idle: no byte moved for 1 s")"));
-}
-
-TEST(Proxy, SlowAndSilentGuestsAreLetGo) {
-  Proxy proxy({.policy = "version: 1\nlimits: {idle: 1s}\n",
-               .times = {.request_head = milliseconds(100), .tick = milliseconds(10)}});
-  Peer dripping = proxy.connect();
-  dripping.send("GET http://a.t");
-  EXPECT_TRUE(dripping.at_end());
-  Peer silent = proxy.connect();
-  EXPECT_TRUE(silent.at_end());
-}
-
-TEST(Proxy, GuestThatLeavesFreesEverything) {
-  std::atomic<int> gone = 0;
-  Origin origin([&](Peer& peer) {
-    peer.read_until("\r\n\r\n");
-    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
-    peer.read_all();
-    ++gone;
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-  for (int i = 0; i < 10; ++i) {
-    Peer peer = proxy.connect();
-    peer.send("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-    EXPECT_NE(peer.read_until("\r\n\r\n"), "");
-  }
-  const auto deadline = std::chrono::steady_clock::now() + Peer::kPatience;
-  while ((gone < 10 || proxy.sessions() > 0) && std::chrono::steady_clock::now() < deadline)
-    std::this_thread::yield();
-  EXPECT_EQ(gone, 10);
-  EXPECT_EQ(proxy.sessions(), 0U);
-  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("note":"the guest left")"));
-}
-
-/// Takes what comes, slowly at first; returns the count and whether it was the pattern.
-std::string pattern(std::size_t size) {
-  std::string out(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) out[i] = static_cast<char>((i * 2654435761U) >> 13);
-  return out;
-}
-
-TEST(Proxy, ThirtyTwoMebibytesEachWayWithSlowReaders) {
-  const std::string body = pattern(std::size_t{32} << 20);
-  std::atomic<std::size_t> origin_sent = 0;
-  std::atomic<bool> read_on = false;
-  Origin origin([&](Peer& peer) {
-    const std::string head = peer.read_until("\r\n\r\n");
-    if (head.starts_with("GET")) {
-      peer.send(fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.size()));
-      for (std::size_t at = 0; at < body.size(); at += 1 << 16) {
-        peer.send(std::string_view(body).substr(at, 1 << 16));
-        origin_sent = at;
-      }
-    } else {
-      while (!read_on) std::this_thread::yield();
-      const bool same = peer.read_exactly(body.size()) == body;
-      peer.send(testing::ok(same ? "same" : "different"));
-    }
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-
-  Peer reader = proxy.connect();
-  reader.send("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-  EXPECT_NE(reader.read_until("\r\n\r\n"), "");
-  // Nobody reads now: what the origin could send is what sockets and the proxy's bounded buffers
-  // hold.
-  std::size_t before = 1;
-  while (origin_sent != before || before == 0) {
-    before = origin_sent;
-    std::this_thread::sleep_for(milliseconds(100));
-  }
-  EXPECT_LT(before, std::size_t{16} << 20);
-  EXPECT_EQ(reader.read_exactly(body.size()), body);
-
-  Peer writer = proxy.connect();
-  std::atomic<std::size_t> guest_sent = 0;
-  std::jthread sender([&] {
-    writer.send(fmt::format(
-        "PUT http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\nContent-Length: {}\r\n\r\n",
-        body.size()));
-    for (std::size_t at = 0; at < body.size(); at += 1 << 16) {
-      writer.send(std::string_view(body).substr(at, 1 << 16));
-      guest_sent = at;
-    }
-  });
-  before = 1;
-  while (guest_sent != before || before == 0) {
-    before = guest_sent;
-    std::this_thread::sleep_for(milliseconds(100));
-  }
-  EXPECT_LT(before, std::size_t{16} << 20);
-  read_on = true;
-  EXPECT_EQ(read_answer(writer).body, "same");
-}
-
-TEST(Proxy, TunnelCarriesBytesBothWaysWithHalfClose) {
-  const std::string hello = testing::client_hello("origin.test");
-  Origin origin([&](Peer& peer) {
-    const std::string seen = peer.read_all();  // to the guest's end of stream
-    peer.send("seen " + std::to_string(seen.size()));
-  });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test")});
-  Peer peer = proxy.connect();
-  peer.send("CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n" +
-            hello.substr(0, 20));
-  EXPECT_EQ(peer.read_until("\r\n\r\n"), "HTTP/1.1 200 Connection established\r\n\r\n");
-  peer.send(hello.substr(20));
-  peer.send("and more");
-  peer.half_close();
-  EXPECT_EQ(peer.read_all(), "seen " + std::to_string(hello.size() + 8));
-  EXPECT_THAT(proxy.audit_text(),
-              HasSubstr(fmt::format(R"("status":200,"sent":{},"received":)", hello.size() + 8)));
-}
-
-TEST(Proxy, TunnelWithAnotherNameInsideIsRefused) {
-  std::atomic<int> bytes = 0;
-  Origin origin([&](Peer& peer) { bytes += static_cast<int>(peer.read_all().size()); });
-  Proxy proxy({.policy = policy_for(origin.port(), "origin.test"),
-               .times = {.client_hello = milliseconds(200), .tick = milliseconds(10)}});
-  struct Case {
-    std::string first_bytes;
-    std::string alert;
-  };
-  for (const auto& [first_bytes, alert] :
-       {Case{testing::client_hello("other.test"), "\x70"}, Case{testing::client_hello(""), "\x70"},
-        Case{testing::client_hello("origin.test", true), "\x31"},
-        Case{"GET / HTTP/1.1\r\n\r\n", "\x32"}}) {
-    Peer peer = proxy.connect();
-    peer.send("CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n");
-    peer.read_until("\r\n\r\n");
-    peer.send(first_bytes);
-    EXPECT_EQ(peer.read_all(), std::string("\x15\x03\x03\0\x02\x02", 6) + alert);
-  }
-  Peer silent = proxy.connect();
-  silent.send("CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n");
-  silent.read_until("\r\n\r\n");
-  EXPECT_TRUE(silent.at_end());
-  const std::string audit = proxy.audit_text();
-  EXPECT_THAT(audit,
-              HasSubstr(R"("code":"denied_by_policy","note":"the ClientHello names other.test")"));
-  EXPECT_THAT(audit, HasSubstr(R"("code":"ech_not_allowed")"));
-  EXPECT_EQ(bytes, 0);
-}
-
-TEST(Proxy, ConnectIsRefusedWhereRulesLookInside) {
-  Origin origin([](Peer& peer) { peer.read_all(); });
-  Proxy proxy({.policy = policy_for(origin.port(), "GET https://origin.test/a")});
-  const Answer answer =
-      proxy.ask("CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n");
-  EXPECT_EQ(answer.status(), 403);
-  EXPECT_THAT(answer.body, HasSubstr(R"("code":"denied_by_policy")"));
-  EXPECT_EQ(proxy.ask("CONNECT other.test:443 HTTP/1.1\r\nHost: other.test:443\r\n\r\n").status(),
-            403);
-  EXPECT_EQ(origin.connections(), 0);
-}
-
 TEST(Proxy, EndsInOrderWithRunningExchangesCutAfterTheGrace) {
   Origin origin([](Peer& peer) { peer.read_all(); });
-  Proxy proxy(
-      {.policy = policy_for(origin.port(), "origin.test"), .times = {.grace = milliseconds(100)}});
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test"),
+               .times = {.grace = milliseconds(100)}});
   Peer peer = proxy.connect();
   peer.send("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
   while (origin.connections() == 0) std::this_thread::yield();

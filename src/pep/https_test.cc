@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// TLS towards the origin and through a tunnel, with independent implementations: openssl makes the
+// certificates, Python is the origin and the client inside the tunnel.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include "base/strings.h"
+#include "pep/harness.h"
+#include "sys/process.h"
+#include "sys/unix_socket.h"
+#include "sys/user.h"
+
+namespace pinhole::pep {
+namespace {
+
+using testing::Answer;
+using ::testing::HasSubstr;
+using testing::Proxy;
+
+constexpr std::string_view kOriginScript = R"(
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = ("secret of " + self.path).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1] + "/leaf.pem", sys.argv[1] + "/leaf.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+)";
+
+constexpr std::string_view kTunnelScript = R"(
+import socket, ssl, sys
+s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(sys.argv[1])
+s.sendall(b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n")
+head = b""
+while not head.endswith(b"\r\n\r\n"): head += s.recv(1)
+print(head.split(b"\r\n")[0].decode())
+context = ssl.create_default_context(cafile=sys.argv[2])
+context.check_hostname = False
+try:
+    tls = context.wrap_socket(s, server_hostname=sys.argv[3])
+    tls.sendall(b"GET /inside HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n")
+    data = b""
+    while True:
+        piece = tls.recv(4096)
+        if not piece: break
+        data += piece
+    print(data.split(b"\r\n\r\n")[1].decode())
+except ssl.SSLError as error:
+    print(error.reason)
+)";
+
+class HttpsOrigin : public ::testing::Test {
+ protected:
+  static void run(const std::string& program, std::vector<std::string> args) {
+    sys::Command command{.program = sys::find_program(program).value(), .args = std::move(args)};
+    const auto output = sys::run(std::move(command), {.time = std::chrono::seconds(60)}).value();
+    ASSERT_TRUE(output.status.ok()) << output.err;
+  }
+
+  void SetUp() override {
+    const std::string dir = folder_.path().string();
+    run("openssl",
+        {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+         "/CN=test ca", "-days", "3650", "-keyout", dir + "/ca.key", "-out", dir + "/ca.pem"});
+    run("openssl", {"req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-subj", "/CN=origin.test", "-addext", "subjectAltName=DNS:origin.test",
+                    "-keyout", dir + "/leaf.key", "-out", dir + "/leaf.csr"});
+    run("openssl", {"x509", "-req", "-in", dir + "/leaf.csr", "-CA", dir + "/ca.pem", "-CAkey",
+                    dir + "/ca.key", "-CAcreateserial", "-days", "3650", "-copy_extensions", "copy",
+                    "-out", dir + "/leaf.pem"});
+    auto [from_origin, its_output] = sys::make_pipe().value();
+    sys::Command origin{.program = sys::find_program("python3").value(),
+                        .args = {"-c", std::string(kOriginScript), dir},
+                        .descriptors = {{1, its_output.get()}}};
+    origin_ = sys::spawn(origin).value();
+    its_output.reset();
+    char port[16] = {};
+    ASSERT_GT(::read(from_origin.get(), port, sizeof port - 1), 0);
+    port_ = trim(port);
+  }
+  void TearDown() override {
+    if (origin_) origin_->stop(std::chrono::seconds(2));
+  }
+
+  std::string policy(std::string_view more) const {
+    return fmt::format(
+        "version: 1\negress: {{allow: [origin.test, other.test]}}\n"
+        "internal: [\"origin.test:443 -> 127.0.0.1:{0}\", \"other.test:443 -> "
+        "127.0.0.1:{0}\"]\n{1}",
+        port_, more);
+  }
+  std::string with_ca() const {
+    const std::string ca = (folder_.path() / "ca.pem").string();
+    return policy(fmt::format("ca: {{origin.test: {0}, other.test: {0}}}\n", ca));
+  }
+  std::string through_tunnel(Proxy& proxy, const std::string& server_name) {
+    sys::Command client{
+        .program = sys::find_program("python3").value(),
+        .args = {"-c", std::string(kTunnelScript), (proxy.folder() / "door").string(),
+                 (folder_.path() / "ca.pem").string(), server_name}};
+    return sys::run(std::move(client), {.time = std::chrono::seconds(60)}).value().out;
+  }
+
+  sys::TempDir folder_ = sys::TempDir::make().value();
+  std::optional<sys::Process> origin_;
+  std::string port_;
+};
+
+TEST_F(HttpsOrigin, IsVerifiedWithTheCaOfItsHost) {
+  Proxy proxy({.policy = with_ca()});
+  testing::Peer peer = proxy.connect();
+  for (int i = 0; i < 3; ++i) {
+    peer.send("GET https://origin.test/a HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+    const Answer answer = read_answer(peer);
+    EXPECT_EQ(answer.status(), 200) << answer.body;
+    EXPECT_EQ(answer.body, "secret of /a");
+  }
+  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("url":"https://origin.test/a")"));
+}
+
+TEST_F(HttpsOrigin, IsRefusedWithoutItsCaOrUnderAnotherName) {
+  Proxy without({.policy = policy("")});
+  const Answer unknown =
+      without.ask("GET https://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+  EXPECT_EQ(unknown.status(), 502);
+  EXPECT_THAT(unknown.body, HasSubstr(R"("code":"tls_error")"));
+  Proxy with({.policy = with_ca()});
+  const Answer other = with.ask("GET https://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n");
+  EXPECT_EQ(other.status(), 502);
+  EXPECT_THAT(other.body, HasSubstr(R"("code":"tls_error")"));
+  EXPECT_THAT(with.audit_text(), HasSubstr(R"("code":"tls_error")"));
+}
+
+TEST_F(HttpsOrigin, ConnectionsAreNotSharedBetweenNames) {
+  // The same address and port, but a certificate for one name only: a reused connection would pass.
+  Proxy proxy({.policy = with_ca()});
+  EXPECT_EQ(proxy.ask("GET https://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n").status(),
+            200);
+  EXPECT_EQ(proxy.ask("GET https://other.test/ HTTP/1.1\r\nHost: other.test\r\n\r\n").status(),
+            502);
+  EXPECT_EQ(proxy.ask("GET https://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n").status(),
+            200);
+}
+
+TEST_F(HttpsOrigin, IsReachedThroughATunnelOnlyUnderTheRightName) {
+  Proxy proxy({.policy = policy("")});
+  EXPECT_EQ(through_tunnel(proxy, "origin.test"),
+            "HTTP/1.1 200 Connection established\nsecret of /inside\n");
+  EXPECT_EQ(through_tunnel(proxy, "other.test"),
+            "HTTP/1.1 200 Connection established\nTLSV1_UNRECOGNIZED_NAME\n");
+}
+
+}  // namespace
+}  // namespace pinhole::pep

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole process: what its options, its control socket and its signals do.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <fstream>
+#include <future>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "audit/verify.h"
+#include "pep/harness.h"
+#include "pep/program.h"
+#include "sys/unix_socket.h"
+
+namespace pinhole::pep {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Answer;
+using ::testing::HasSubstr;
+using testing::Peer;
+using ::testing::StartsWith;
+
+/// The program in a child process, with a control socket.
+class Program : public ::testing::Test {
+ protected:
+  void start(const std::string& policy, bool canary = false) {
+    auto [ours, theirs] = sys::socket_pair().value();
+    Options options{
+        .listen_path = door_, .audit = audit_, .control_fd = theirs.get(), .canary = canary};
+    if (!policy.empty()) {
+      std::ofstream(folder_.path() / "policy.yaml") << policy;
+      options.policies.push_back({.path = folder_.path() / "policy.yaml"});
+    }
+    child_ = ::fork();
+    if (child_ == 0) {
+      ours.reset();
+      [[maybe_unused]] const int kept = theirs.release();  // the program's from here on
+      const auto ran = run_program(options);
+      ::_exit(ran ? 0 : ran.error().exit_status);
+    }
+    theirs.reset();
+    control_ = std::make_unique<Peer>(std::move(ours));
+  }
+  int wait() {
+    int status = 0;
+    ::waitpid(child_, &status, 0);
+    child_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  void TearDown() override {
+    if (child_ <= 0) return;
+    ::kill(child_, SIGKILL);
+    wait();
+  }
+  Answer ask(const std::string& host) {
+    Peer peer(sys::connect_unix(door_).value());
+    peer.send(fmt::format("GET http://{0}/x HTTP/1.1\r\nHost: {0}\r\n\r\n", host));
+    return read_answer(peer);
+  }
+
+  sys::TempDir folder_ = sys::TempDir::make().value();
+  fs::path door_ = folder_.path() / "door";
+  fs::path audit_ = folder_.path() / "audit.jsonl";
+  std::unique_ptr<Peer> control_;
+  pid_t child_ = -1;
+};
+
+TEST_F(Program, SaysReadyAnswersStatsAndReportsTheHeadAtTheEnd) {
+  start("version: 1\n", true);
+  EXPECT_THAT(control_->read_until("\n"), StartsWith(R"({"event":"ready","policy":"sha256:)"));
+  EXPECT_THAT(control_->read_until("\n"), StartsWith(R"({"event":"head","seq":1,"sha256":")"));
+  EXPECT_EQ(ask("canary.pinhole.internal").body, "pinhole canary\n");
+  EXPECT_EQ(ask("a.test").status(), 403);
+  control_->send("{\"op\":\"stats\"}\nnonsense\n{\"op\":\"stats\"}\n");
+  const std::string stats =
+      R"({"event":"stats","canary_connections":1,"canary_requests":1,"requests":2,"denied":1,"records":4,"connections":2})"
+      "\n";
+  EXPECT_EQ(control_->read_until("\n"), stats);
+  EXPECT_EQ(control_->read_until("\n"), stats);
+  ::kill(child_, SIGTERM);
+  EXPECT_EQ(wait(), 0);
+  const auto summary = audit::verify_file(audit_).value();
+  EXPECT_TRUE(summary.sealed);
+  EXPECT_EQ(control_->read_until("\n"),
+            fmt::format("{{\"event\":\"head\",\"seq\":{},\"sha256\":\"{}\"}}\n",
+                        summary.head.sequence, summary.head.sha256));
+  EXPECT_FALSE(fs::exists(door_));
+}
+
+TEST_F(Program, EndOfTheControlSocketEndsItInOrder) {
+  start("version: 1\n");
+  control_->read_until("\n");
+  control_.reset();
+  EXPECT_EQ(wait(), 0);
+  EXPECT_TRUE(audit::verify_file(audit_).value().sealed);
+}
+
+TEST_F(Program, WithoutAPolicyEverythingIsDenied) {
+  start("");
+  control_->read_until("\n");
+  EXPECT_EQ(ask("a.test").status(), 403);
+}
+
+TEST_F(Program, InvalidPolicyCreatesNothing) {
+  start("version: 1\negres: {}\n");
+  EXPECT_EQ(wait(), 2);
+  EXPECT_FALSE(fs::exists(door_));
+  EXPECT_FALSE(fs::exists(audit_));
+}
+
+TEST_F(Program, KilledOneLeavesAChainThatTheNextContinues) {
+  start("version: 1\n");
+  control_->read_until("\n");
+  EXPECT_EQ(ask("a.test").status(), 403);
+  ::kill(child_, SIGKILL);
+  wait();
+  EXPECT_FALSE(audit::verify_file(audit_).value().sealed);
+  start("version: 1\n");
+  control_->read_until("\n");
+  EXPECT_EQ(ask("a.test").status(), 403);
+  ::kill(child_, SIGTERM);
+  EXPECT_EQ(wait(), 0);
+  const auto summary = audit::verify_file(audit_).value();
+  EXPECT_EQ(summary.boots, 2U);
+  EXPECT_TRUE(summary.sealed);
+}
+
+TEST_F(Program, TenThousandConnectionsLeaveNoDescriptorBehind) {
+  start("version: 1\n");
+  control_->read_until("\n");
+  const auto descriptors = [this] {
+    const auto folder = fs::directory_iterator(fmt::format("/proc/{}/fd", child_));
+    return std::distance(fs::begin(folder), fs::end(folder));
+  };
+  EXPECT_EQ(ask("a.test").status(), 403);
+  const auto connections = [this] {
+    control_->send("{\"op\":\"stats\"}\n");
+    return control_->read_until("\n");
+  };
+  connections();
+  const auto before = descriptors();
+  for (int i = 0; i < 10'000; ++i) Peer peer(sys::connect_unix(door_).value());
+  EXPECT_EQ(ask("a.test").status(), 403);  // behind all of them in the backlog
+  connections();
+  EXPECT_LE(descriptors(), before + 1);
+}
+
+}  // namespace
+}  // namespace pinhole::pep
