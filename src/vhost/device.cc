@@ -198,6 +198,8 @@ void Device::enable(std::uint32_t index, bool enabled) {
 
 std::uint16_t Device::stop(std::uint32_t index) {
   Ring& ring = rings_[index];
+  // What the driver has sent before it was reset still counts, as far as one turn takes it.
+  process(std::chrono::steady_clock::now());
   note_stop(ring);
   ring.started = false;
   ring.kick_watch.stop();
