@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preflight/policy_files.h"
 
+#include <algorithm>
+
+#include "base/check.h"
 #include "base/sha256.h"
 #include "config/trust.h"
 #include "policy/policy.h"
@@ -37,8 +40,14 @@ Result<void> check_trust(const config::Paths& paths, const fs::path& file, std::
   return fail(Error{
       .message = fmt::format("{} is not trusted yet, or has changed since it was", file.string()),
       .fix = fmt::format("read it, then: pinhole trust {}   (in CI: --trust=sha256:{})",
-                         file.parent_path().string(), hash),
+                         fs::absolute(file).parent_path().string(), hash),
       .code = "not_trusted"});
+}
+
+const std::string& project_text(const Policies& policies) {
+  const auto found = std::ranges::find(policies.files, "project", &PolicyFile::layer);
+  PINHOLE_CHECK(found != policies.files.end());
+  return found->text;
 }
 
 }  // namespace
@@ -59,11 +68,8 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
     PINHOLE_TRY_VOID(add("user", user));
   if (sources.project) {
     PINHOLE_TRY_VOID(add("project", *sources.project));
-    // Parsed before the question of trust: a broken file is told as broken.
     PINHOLE_TRY(out.project_request,
                 config::parse_vm_request(out.files.back().text, sources.project->string()));
-    PINHOLE_TRY_VOID(
-        check_trust(paths, *sources.project, out.files.back().text, sources.trusted_hash));
   }
   for (const fs::path& file : sources.session) PINHOLE_TRY_VOID(add("session", file));
 
@@ -74,6 +80,9 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
         {.kind = kind_of(file.layer), .document = std::move(document), .foreign_keys = {"vm"}});
   }
   PINHOLE_TRY(const auto compiled, policy::Policy::compile(std::move(layers)));
+  // Only now the question of trust: a broken file is told as broken.
+  if (sources.project)
+    PINHOLE_TRY_VOID(check_trust(paths, *sources.project, project_text(out), sources.trusted_hash));
   out.hash = compiled.hash();
   out.warnings = compiled.warnings();
   return out;

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input: one clear error with a fix, a non-zero status, and everything as it was."""
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import BIN, processes_of, wait_until
+
+
+def snapshot(home):
+    return sorted((str(path), path.stat().st_mtime_ns if path.is_file() else 0) for path in (home.root / "state").rglob("*") if "kvm-probe" not in path.name)
+
+
+@pytest.fixture
+def refused(home, tmp_path):
+    """Runs `pinhole up`, expects one error that holds `text` and a fix, and nothing changed."""
+    before = snapshot(home)
+
+    def check(text, *args, fix=True, **kwargs):
+        done = home.run(*args, cwd=kwargs.pop("cwd", tmp_path), **kwargs)
+        assert done.returncode not in (0, -6, -11), done
+        assert text in done.stderr, done.stderr
+        assert done.stderr.count("pinhole: ") + done.stderr.count("pinhole.yaml:") >= 1
+        if fix:
+            assert "fix:" in done.stderr, done.stderr
+        assert snapshot(home) == before
+        return done
+
+    return check
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "../x", "a b", "", "x" * 300, "-a", "A", "a\x1b[2J"], ids=[str(n) for n in range(9)])
+def test_vm_names(refused, name):
+    done = refused("cannot be the name of a VM", "up", "--", name)
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("text,message", [
+    ("version: 1\negres: {}\n", 'unknown key "egres"; did you mean "egress"?'),
+    ("version: 1\nversion: 1\n", "duplicate key"),
+    ("version: 1\nvm: {cpus: many}\n", '"cpus"'),
+    ("version: 1\nvm:\n\tcpus: 1\n", "tab"),
+    ("version: 1\nvm: &a {cpus: 1}\n", "anchor"),
+    ("version: 1\negress: {allow: [*x]}\n", "alias"),
+    ("version: 1\negress: {ask: [example.com]}\n", "not supported"),
+    ("\x00\x01\x02", "pinhole.yaml"),
+    ("x: " + "y" * (10 << 20), "larger than"),
+], ids=["unknown", "duplicate", "type", "tab", "anchor", "alias", "unsupported", "binary", "huge"])
+def test_pinhole_yaml(refused, tmp_path, text, message):
+    (tmp_path / "pinhole.yaml").write_text(text)
+    refused(message, "up", "bad", fix=False)
+
+
+def test_pinhole_yaml_that_is_not_trusted(home, refused, tmp_path):
+    (tmp_path / "pinhole.yaml").write_text("version: 1\nvm: {disk: missing.raw}\n")
+    refused("is not trusted yet", "up", "bad")
+    assert "nobody is there to be asked" in home.run("trust", tmp_path).stderr
+    home.ok("trust", "--yes", tmp_path)
+    refused("missing.raw", "up", "bad")  # now it counts, and says what it wants
+    (tmp_path / "pinhole.yaml").write_text("version: 1\nvm: {disk: other.raw}\n")
+    refused("has changed since", "up", "bad")
+
+
+def test_missing_things(refused, tmp_path):
+    refused("there is no recipe", "up", "bad", "--image", "nope")
+    refused("cannot open the disk", "up", "bad", "--disk", "nowhere.raw")
+    refused("No such file", "up", "bad", "--workspace", "nowhere")
+    refused("No such file", "up", "bad", "--user-data", "nowhere.yaml", fix=False)
+    refused("No such file", "up", "bad", "--policy", "nowhere.yaml", fix=False)
+    refused("cannot open", "image", "build", "./nowhere.yaml", fix=False)
+
+
+@pytest.mark.parametrize("content,what", [
+    (b"<!DOCTYPE html><title>404</title>", "an HTML page"),
+    (b"QFI\xfb" + b"\0" * 2000, "a qcow2 disk image"),
+    (b"", "an empty file"),
+    (b"\x1f\x8b" + b"\0" * 2000, "gzip-compressed data"),
+])
+def test_disks_that_are_something_else(refused, tmp_path, content, what):
+    (tmp_path / "disk.raw").write_bytes(content)
+    refused(what, "up", "bad", "--disk", "disk.raw")
+
+
+def test_user_data_that_cloud_init_would_ignore(refused, tmp_path):
+    (tmp_path / "u").write_text("runcmd: [echo]\n")
+    refused("#cloud-config", "up", "bad", "--user-data", "u", fix=False)
+
+
+def test_workspaces_that_would_give_too_much_away(home, refused, tmp_path):
+    refused("the guest could read and change everything", "up", "bad", "--workspace", "/")
+    (tmp_path / "pinhole.yaml").write_text("version: 1\nvm: {workspace: .}\n")
+    (tmp_path / ".ssh").mkdir()
+    home.ok("trust", "--yes", tmp_path)
+    refused("your keys and settings", "up", "bad")
+    refused("Pinhole's own files", "up", "bad", "--no-config", "--workspace", home.root / "state/pinhole")
+
+
+def test_no_qemu(home, refused, tmp_path):
+    # A PATH without it; find_program also looks into sbin, where it is not.
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    refused("qemu-system-x86_64 is not installed", "up", "bad", "--no-config", env={"PATH": str(tools)})
+
+
+def test_no_space(home, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    inner = f"exec unshare --user --map-user={os.getuid()} --map-group={os.getgid()} '{BIN}/pinhole' up bad --no-config"
+    done = subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", f"mount -t tmpfs -o size=64m tmpfs {state} && {inner}"],
+                          env={**home.env, "XDG_STATE_HOME": str(state)}, capture_output=True, text=True, cwd="/")
+    assert done.returncode != 0 and "are free" in done.stderr and "fix:" in done.stderr, done.stderr
+
+
+def test_a_runtime_folder_that_others_can_write(home, refused, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "pinhole").mkdir(parents=True)
+    (folder / "pinhole").chmod(0o777)
+    refused("can be written by others", "up", "bad", "--no-config", env={"XDG_RUNTIME_DIR": str(folder)})
+
+
+def test_vms_that_are_not_there(home, refused):
+    for command in (["status", "nope"], ["down", "nope"], ["rm", "nope"], ["logs", "nope"], ["verify", "nope"]):
+        refused('there is no VM "nope"', *command)
+    assert home.exec("nope", "true").returncode == 125
+
+
+def test_words_that_make_no_sense(home):
+    for words in (["frobnicate"], ["up"], ["up", "x", "--cpus", "0"], ["logs", "--console", "--audit"]):
+        assert home.run(*words).returncode == 2, words
+    assert home.run("--help").returncode == 0
+    for command in ("up", "down", "rm", "ls", "status", "logs", "exec", "verify", "image", "seed", "trust", "demo"):
+        assert "Examples:" in home.ok(command, "--help").stdout, command
+
+
+def test_seed_round_trip_and_refusals(home, refused, tmp_path):
+    (tmp_path / "u").write_text("#cloud-config\nhostname: x\n")
+    built = home.ok("seed", "build", tmp_path / "u", "-o", tmp_path / "seed.iso").stdout
+    report = home.json("seed", "inspect", tmp_path / "seed.iso")
+    assert report["ok"] and report["label"].lower() == "cidata" and report["instance_id"] in built
+    assert sorted(item["name"] for item in report["files"]) == ["meta-data", "user-data"]
+    label = subprocess.run(["/usr/sbin/blkid", "-o", "value", "-s", "LABEL", tmp_path / "seed.iso"], capture_output=True, text=True)
+    assert label.stdout.strip() == "cidata"
+    (tmp_path / "not.iso").write_text("<html>")
+    refused("not.iso", "seed", "inspect", "not.iso", fix=False)
+
+
+def test_an_interrupted_image_build_leaves_nothing(home, tmp_path):
+    data = tmp_path / "data"
+    store = data / "pinhole/images"
+    for number in (signal.SIGKILL, signal.SIGINT):
+        build = subprocess.Popen([BIN / "pinhole", "image", "build", "base"], env={**home.env, "XDG_DATA_HOME": str(data)}, cwd="/",
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        # Until the archive's packages are being unpacked.
+        assert wait_until(lambda: any(path.is_dir() and any(path.iterdir()) for path in store.glob(".build-*")), 60)
+        assert wait_until(lambda: processes_of("mmdebstrap") != [], 60)
+        build.send_signal(number)
+        build.wait(60)
+        assert wait_until(lambda: processes_of(str(data)) == [], 10)
+        assert not (store / "base").exists()
+    listed = subprocess.run([BIN / "pinhole", "image", "ls", "--json"], env={**home.env, "XDG_DATA_HOME": str(data)}, capture_output=True, text=True)
+    assert listed.stdout.strip() == "[]"
+    assert list(store.glob(".build-*")) == []
