@@ -36,7 +36,6 @@ std::expected<std::vector<http::Endpoint>, Refusal> require_public(const http::H
 }  // namespace
 
 Refusal record_refusal(Door& door, const RequestNote& note, Refusal refusal) {
-  ++door.stats.denied;
   const auto written = door.audit.deny(note, refusal.code, status_of(refusal));
   if (!written) return audit_unavailable(written.error());
   return refusal;
@@ -63,7 +62,6 @@ std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request
   }
   const auto written = door.audit.allow(note);
   if (!written) {
-    ++door.stats.denied;
     return std::unexpected(audit_unavailable(written.error()));
   }
   return verdict;

@@ -36,7 +36,7 @@ struct Times {
 
 struct Stats {
   std::uint64_t requests = 0;     // whatever was asked, well-formed or not
-  std::uint64_t denied = 0;       // answered by us with a refusal
+  std::uint64_t denied = 0;       // of these, refused by us (4xx); not what origins failed at
   std::uint64_t connections = 0;  // from the guest, all that ever were
 };
 
@@ -52,12 +52,13 @@ class TrustStores {
 
 /// Owned by the server; every session holds a reference and ends before it.
 struct Door {
-  Door(asio::io_context& io, policy::Policy rules, AuditLog log, Times limits)
+  Door(asio::io_context& io, policy::Policy rules, AuditLog log, Times limits,
+       Resolver::Settings names = {})
       : context(io),
         policy(std::move(rules)),
         audit(std::move(log)),
         times(limits),
-        resolver(io),
+        resolver(io, std::move(names)),
         curl(io) {}
 
   asio::io_context& context;

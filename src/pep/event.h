@@ -2,8 +2,6 @@
 // "Something changed, look again", from a callback to one waiting coroutine.
 #pragma once
 
-#include <utility>
-
 #include "sys/asio.h"
 
 namespace pinhole::pep {
@@ -25,7 +23,6 @@ class Event {
     }
     raised_ = false;
   }
-  [[nodiscard]] bool take() { return std::exchange(raised_, false); }
 
  private:
   asio::steady_timer timer_;

@@ -45,7 +45,7 @@ asio::awaitable<ExchangeResult> Exchange::run(ExchangeJob job) {
     });
   }
   co_await relay();
-  co_await end_upload();
+  co_await settle();
   running_ = false;
   ExchangeResult ended = result();
   give_back(out_);
@@ -136,7 +136,8 @@ bool Exchange::try_next_endpoint() {
   return start_transfer().has_value();
 }
 
-asio::awaitable<void> Exchange::end_upload() {
+asio::awaitable<void> Exchange::settle() {
+  if (transfer_) transfer_->cancel();  // does nothing to one that is done
   if (uploading_) upload_.stop();
   while (uploading_) co_await changed_.wait();
 }

@@ -53,6 +53,8 @@ class Exchange final : private TransferListener {
   void check_deadline(std::chrono::steady_clock::time_point now);
   /// The guest closed its connection, or it is to end now.
   void guest_gone();
+  /// Ends what an exception left behind; returns when nothing of an exchange runs any more.
+  asio::awaitable<void> settle();
   [[nodiscard]] bool running() const { return running_; }
 
  private:
@@ -71,7 +73,6 @@ class Exchange final : private TransferListener {
   void time_out(std::string message);
   bool try_next_endpoint();
   asio::awaitable<void> relay();
-  asio::awaitable<void> end_upload();
   ExchangeResult result();
 
   Door& door_;

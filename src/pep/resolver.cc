@@ -76,10 +76,8 @@ struct Resolver::Lookup {
   }
 };
 
-Resolver::Resolver(asio::io_context& context) : Resolver(context, Limits()) {}
-
-Resolver::Resolver(asio::io_context& context, Limits limits)
-    : context_(context), limits_(limits), timer_(context) {
+Resolver::Resolver(asio::io_context& context, Settings settings)
+    : context_(context), settings_(std::move(settings)), timer_(context) {
   ares_library_init(ARES_LIB_INIT_ALL);
 }
 
@@ -113,6 +111,11 @@ Result<void> Resolver::open_channel() {
   if (status != ARES_SUCCESS) {
     channel_ = nullptr;
     return fail("cannot start the resolver: {}", ares_strerror(status));
+  }
+  if (!settings_.servers.empty() &&
+      ares_set_servers_ports_csv(channel_, settings_.servers.c_str()) != ARES_SUCCESS) {
+    close_channel();
+    return fail("cannot use the name servers {}", settings_.servers);
   }
   return {};
 }
@@ -169,21 +172,21 @@ const Addresses* Resolver::find_cached(const std::string& name) {
 
 void Resolver::remember(const std::string& name, const Lookup& lookup) {
   if (lookup.ttl <= 0) return;
-  if (cache_.size() >= limits_.cached_names)
+  if (cache_.size() >= settings_.cached_names)
     cache_.clear();  // rare, and cheaper than keeping an order
-  const auto time = std::min(limits_.cached_for, std::chrono::seconds(lookup.ttl));
+  const auto time = std::min(settings_.cached_for, std::chrono::seconds(lookup.ttl));
   cache_[name] = {.addresses = lookup.addresses, .until = std::chrono::steady_clock::now() + time};
 }
 
 asio::awaitable<Result<Addresses>> Resolver::resolve(std::string name) {
   if (const Addresses* cached = find_cached(name)) co_return *cached;
-  if (running_ >= limits_.lookups_at_once) {
+  if (running_ >= settings_.lookups_at_once) {
     co_return fail(dns_error(name, fmt::format("more than {} lookups are running", running_)));
   }
   if (auto opened = open_channel(); !opened)
     co_return fail(dns_error(name, opened.error().message));
 
-  const auto lookup = std::make_shared<Lookup>(context_, limits_.lookup);
+  const auto lookup = std::make_shared<Lookup>(context_, settings_.lookup);
   ares_addrinfo_hints hints = {};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -204,8 +207,9 @@ asio::awaitable<Result<Addresses>> Resolver::resolve(std::string name) {
   if (lookup->status != ARES_SUCCESS)
     co_return fail(dns_error(name, ares_strerror(lookup->status)));
   if (lookup->addresses.empty()) co_return fail(dns_error(name, "it has no address"));
-  if (lookup->addresses.size() > limits_.answers) {
-    co_return fail(dns_error(name, fmt::format("it has more than {} addresses", limits_.answers)));
+  if (lookup->addresses.size() > settings_.answers) {
+    co_return fail(
+        dns_error(name, fmt::format("it has more than {} addresses", settings_.answers)));
   }
   remember(name, *lookup);
   co_return std::move(lookup->addresses);

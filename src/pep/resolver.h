@@ -26,15 +26,16 @@ using Addresses = std::vector<http::IpAddress>;
 /// One per process. The channel is opened anew when /etc/resolv.conf changes.
 class Resolver {
  public:
-  struct Limits {
+  struct Settings {
+    /// HOST:PORT,… of name servers; /etc/resolv.conf's where empty.
+    std::string servers = {};
     std::chrono::milliseconds lookup{5000};  // from question to answer, all servers and tries
     std::size_t lookups_at_once = 64;
     std::size_t answers = 32;  // more addresses than this in one answer are an error
     std::size_t cached_names = 256;
     std::chrono::seconds cached_for{60};  // or the answer's TTL, if shorter
   };
-  explicit Resolver(asio::io_context& context);
-  Resolver(asio::io_context& context, Limits limits);
+  Resolver(asio::io_context& context, Settings settings);
   ~Resolver();
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
@@ -58,7 +59,7 @@ class Resolver {
   void remember(const std::string& name, const Lookup& lookup);
 
   asio::io_context& context_;
-  Limits limits_;
+  Settings settings_;
   ares_channeldata* channel_ = nullptr;
   std::filesystem::file_time_type configuration_time_;
   std::map<int, std::shared_ptr<FdWatch>> watches_;

@@ -2,6 +2,7 @@
 #include "pep/session.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "base/log.h"
@@ -46,9 +47,16 @@ Session::Session(Door& door, asio::local::stream_protocol::socket socket)
 
 asio::awaitable<void> Session::run() {
   watch_hangup();
-  bool more = true;
-  while (more) more = co_await serve_one();
-  guest_.close();
+  std::exception_ptr thrown;
+  try {
+    bool more = true;
+    while (more) more = co_await serve_one();
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  close();
+  co_await exchange_.settle();  // nothing of it may run on when the session is gone
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 void Session::watch_hangup() {
@@ -154,7 +162,6 @@ asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote
   auto endpoints = co_await find_addresses(door_, head.url.host, head.url.port);
   if (!endpoints) {
     Refusal& refusal = endpoints.error();
-    ++door_.stats.denied;
     write_end(
         note,
         {.status = status_of(refusal), .code = std::string(refusal.code), .note = refusal.detail});
@@ -191,7 +198,6 @@ asio::awaitable<bool> Session::serve_connect(http::RequestHead head, RequestNote
     result.end = {.status = status_of(*result.refusal),
                   .code = std::string(result.refusal->code),
                   .note = result.refusal->detail};
-    ++door_.stats.denied;
   }
   write_end(note, result.end);
   if (!result.refusal) co_return false;
@@ -207,6 +213,7 @@ bool Session::write_end(const RequestNote& note, const ExchangeEnd& end) {
 
 asio::awaitable<bool> Session::refuse(Refusal refusal, RequestNote note,
                                       const http::RequestHead* head) {
+  if (status_of(refusal) < 500) ++door_.stats.denied;
   const bool keep = head != nullptr && can_skip_body(*head) && head->keep_alive && !last_;
   const std::string answer =
       format_answer(refusal, {.method = note.method,
