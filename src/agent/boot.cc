@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/boot.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/cloud_init.h"
 #include "agent/helper.h"
 #include "agent/workspace.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/printable.h"
 #include "sys/files.h"
@@ -68,6 +71,15 @@ StageOutcome judge_cloud_init(const CloudInit& found, const std::string& wanted_
   return found.detail;
 }
 
+/// What cloud-init did is on the disk before we say that it is done: a machine that is switched off
+/// a moment later must not find half-written scripts, and run them again, in its next boot (seen).
+/// The root file system only: the workspace's may hang.
+void make_durable(const std::filesystem::path& root) {
+  const Fd folder(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder || ::syncfs(folder.get()) != 0)
+    log(LogLevel::warning, "cannot sync {}", root.string());
+}
+
 asio::awaitable<StageOutcome> await_cloud_init(Shared boot) {
   const auto until = steady_clock::now() + boot->settings->cloud_init_limit;
   CloudInit found = read_cloud_init(boot->settings->root);
@@ -79,6 +91,7 @@ asio::awaitable<StageOutcome> await_cloud_init(Shared boot) {
     co_await pause(boot->settings->poll);
     found = read_cloud_init(boot->settings->root);
   }
+  make_durable(boot->settings->root);
   boot->instance_id = found.instance_id;
   co_return judge_cloud_init(found, boot->welcome.instance_id);
 }
