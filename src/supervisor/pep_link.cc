@@ -95,12 +95,14 @@ asio::awaitable<Result<json::object>> PepLink::request(json::object message) {
 }
 
 asio::awaitable<Result<json::object>> PepLink::stats() {
-  auto reply = co_await request({{"op", "stats"}});
+  json::object question{{"op", "stats"}};
+  auto reply = co_await request(std::move(question));
   co_return reply;
 }
 
 asio::awaitable<Result<void>> PepLink::note(std::string text) {
-  auto reply = co_await request({{"op", "note"}, {"text", text}});
+  json::object message{{"op", "note"}, {"text", text}};
+  auto reply = co_await request(std::move(message));
   if (!reply) co_return std::unexpected(reply.error());
   if (const std::string problem = text_of(*reply, "error"); !problem.empty())
     co_return fail("{}", problem);
