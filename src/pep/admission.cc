@@ -68,12 +68,12 @@ std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request
 }
 
 asio::awaitable<std::expected<std::vector<http::Endpoint>, Refusal>> find_addresses(
-    Door& door, http::Host host, std::uint16_t port) {
-  if (const auto internal = door.policy.internal_address(host, port)) {
+    Door* door, http::Host host, std::uint16_t port) {
+  if (const auto internal = door->policy.internal_address(host, port)) {
     co_return std::vector<http::Endpoint>{*internal};
   }
   if (host.ip) co_return require_public(host, port, {*host.ip});
-  auto addresses = co_await door.resolver.resolve(host.name);
+  auto addresses = co_await door->resolver.resolve(host.name);
   if (!addresses) {
     const std::string_view code = addresses.error().code == "timeout" ? "timeout" : "dns_error";
     co_return std::unexpected(Refusal{.code = code, .detail = addresses.error().message});

@@ -27,6 +27,6 @@ Refusal record_refusal(Door& door, const RequestNote& note, Refusal refusal);
 /// Where a connection to host:port may lead: the address of its `internal:` line, or all its
 /// addresses if every one is public. Only for what decide() allowed.
 asio::awaitable<std::expected<std::vector<http::Endpoint>, Refusal>> find_addresses(
-    Door& door, http::Host host, std::uint16_t port);
+    Door* door, http::Host host, std::uint16_t port);
 
 }  // namespace pinhole::pep

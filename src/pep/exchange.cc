@@ -195,10 +195,11 @@ bool Exchange::take_head() {
     return true;
   }
   framing_ = choose_framing(head, job_.head->method, guest_version);
-  if (framing_ == ResponseFraming::length && *head.content_length > job_.limits.response_body) {
+  const std::uint64_t length = head.content_length.value_or(0);
+  if (framing_ == ResponseFraming::length && length > job_.limits.response_body) {
     set_failure("constraint_violation",
-                fmt::format("the answer's body of {} bytes is over the limit of {} bytes",
-                            *head.content_length, job_.limits.response_body));
+                fmt::format("the answer's body of {} bytes is over the limit of {} bytes", length,
+                            job_.limits.response_body));
     return false;
   }
   head_done_ = true;
@@ -249,9 +250,9 @@ void Exchange::on_done(const std::optional<TransferFailure>& failure) {
   done_ = true;
   if (upload_.guest_left()) guest_gone_ = true;
   if (guest_gone_) return changed_.notify();
-  if (upload_.refusal()) {
-    set_failure(upload_.refusal()->code, upload_.refusal()->detail);
-    failure_status_ = upload_.refusal()->status;
+  if (const auto& refusal = upload_.refusal()) {
+    set_failure(refusal->code, refusal->detail);
+    failure_status_ = refusal->status;
   }
   if (failure && !failure_) failure_ = failure;
   if (!failure_ && !head_done_) set_failure("upstream_error", "the origin ended without an answer");

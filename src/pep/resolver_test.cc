@@ -148,7 +148,7 @@ TEST(Resolver, OneAddressThatIsNotPublicBlocksTheName) {
   Door door(context, policy::Policy(), AuditLog::open(folder.path() / "a.jsonl", {}).value(), {},
             {.servers = server.where()});
   const auto find = [&](std::string_view name) {
-    return run(context, find_addresses(door, http::normalise_host(name).value(), 443));
+    return run(context, find_addresses(&door, http::normalise_host(name).value(), 443));
   };
   const auto allowed = find("public.test").value();
   ASSERT_EQ(allowed.size(), 2U);

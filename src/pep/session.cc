@@ -105,12 +105,12 @@ asio::awaitable<std::expected<std::optional<http::RequestHead>, http::Fault>> Se
   waiting_ = true;
   step_started_ = steady_clock::now();
   while (true) {
-    const auto end = http::find_head_end(guest_.input(), head_limits_, checked);
-    if (!end) co_return std::unexpected(end.error());
-    if (*end) {
-      auto head = http::parse_proxy_request(guest_.input().substr(0, **end), head_limits_);
+    const auto found = http::find_head_end(guest_.input(), head_limits_, checked);
+    if (!found) co_return std::unexpected(found.error());
+    if (const auto& end = *found) {
+      auto head = http::parse_proxy_request(guest_.input().substr(0, *end), head_limits_);
       if (!head) co_return std::unexpected(std::move(head).error());
-      guest_.consume(**end);
+      guest_.consume(*end);
       waiting_ = false;
       co_return *std::move(head);
     }
@@ -122,28 +122,35 @@ asio::awaitable<std::expected<std::optional<http::RequestHead>, http::Fault>> Se
   }
 }
 
-asio::awaitable<bool> Session::serve_one() {
-  auto head = co_await read_head();
-  waiting_ = false;
-  if (head && !*head) co_return false;
+RequestNote Session::begin_request() {
   served_ = true;
   ++door_.stats.requests;
-  RequestNote note{.id = door_.audit.next_id()};
-  if (!head) {
-    const http::Fault& fault = head.error();
+  return {.id = door_.audit.next_id()};
+}
+
+asio::awaitable<bool> Session::serve_one() {
+  auto read = co_await read_head();
+  waiting_ = false;
+  if (!read) {
+    const http::Fault& fault = read.error();
+    RequestNote unread = begin_request();
     Refusal refusal = record_refusal(
-        door_, note, {.code = fault.code, .status = fault.status, .detail = fault.detail});
-    [[maybe_unused]] const bool ignored =
-        co_await refuse(std::move(refusal), std::move(note), nullptr);
+        door_, unread, {.code = fault.code, .status = fault.status, .detail = fault.detail});
+    [[maybe_unused]] const bool more =
+        co_await refuse(std::move(refusal), std::move(unread), nullptr);
     co_return false;
   }
-  note.method = (*head)->method;
-  note.url = url_for_audit(**head);
-  if ((*head)->is_connect()) {
-    const bool more = co_await serve_connect(**std::move(head), std::move(note));
+  std::optional<http::RequestHead>& came = *read;
+  if (!came) co_return false;
+  http::RequestHead head = *std::move(came);
+  RequestNote note = begin_request();
+  note.method = head.method;
+  note.url = url_for_audit(head);
+  if (head.is_connect()) {
+    const bool more = co_await serve_connect(std::move(head), std::move(note));
     co_return more;
   }
-  const bool more = co_await serve_request(**std::move(head), std::move(note));
+  const bool more = co_await serve_request(std::move(head), std::move(note));
   co_return more;
 }
 
@@ -159,7 +166,7 @@ asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote
     const bool more = co_await refuse(std::move(verdict).error(), std::move(note), &head);
     co_return more;
   }
-  auto endpoints = co_await find_addresses(door_, head.url.host, head.url.port);
+  auto endpoints = co_await find_addresses(&door_, head.url.host, head.url.port);
   if (!endpoints) {
     Refusal& refusal = endpoints.error();
     write_end(
@@ -188,7 +195,7 @@ asio::awaitable<bool> Session::serve_connect(http::RequestHead head, RequestNote
     co_return more;
   }
   TunnelResult result;
-  auto endpoints = co_await find_addresses(door_, head.url.host, head.url.port);
+  auto endpoints = co_await find_addresses(&door_, head.url.host, head.url.port);
   if (endpoints) {
     tunnel_.emplace(door_, guest_, head.url.host, head.url.port);
     result = co_await tunnel_->run(*std::move(endpoints));

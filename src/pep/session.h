@@ -42,6 +42,7 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   void watch_hangup();
   asio::awaitable<std::expected<std::optional<http::RequestHead>, http::Fault>> read_head();
+  RequestNote begin_request();
   asio::awaitable<bool> serve_one();
   asio::awaitable<bool> serve_request(http::RequestHead head, RequestNote note);
   asio::awaitable<bool> serve_connect(http::RequestHead head, RequestNote note);

@@ -24,11 +24,6 @@ ip::tcp::endpoint to_asio(const http::Endpoint& endpoint) {
   return {ip::address_v4({bytes[0], bytes[1], bytes[2], bytes[3]}), endpoint.port};
 }
 
-asio::awaitable<error_code> connect_to(ip::tcp::socket& socket, ip::tcp::endpoint endpoint) {
-  auto [error] = co_await socket.async_connect(endpoint, as_result);
-  co_return error;
-}
-
 }  // namespace
 
 Tunnel::Tunnel(Door& door, Guest& guest, http::Host host, std::uint16_t port)
@@ -62,11 +57,16 @@ asio::awaitable<TunnelResult> Tunnel::run(std::vector<http::Endpoint> endpoints)
   co_return TunnelResult{.end = end_};
 }
 
+asio::awaitable<error_code> Tunnel::connect_to(http::Endpoint endpoint) {
+  auto [error] = co_await origin_.async_connect(to_asio(endpoint), as_result);
+  co_return error;
+}
+
 asio::awaitable<std::optional<Refusal>> Tunnel::connect(std::vector<http::Endpoint> endpoints) {
   Refusal refusal{.code = "connect_error", .detail = "no address"};
   for (const auto& endpoint : endpoints) {
     end_.address = http::to_string(endpoint);
-    auto attempt = connect_to(origin_, to_asio(endpoint));
+    auto attempt = connect_to(endpoint);
     const auto result = co_await with_deadline(std::move(attempt), door_.times.connect);
     if (guest_gone_) co_return Refusal{.code = "connect_error", .detail = "the guest left"};
     if (result && !*result) {
