@@ -64,8 +64,8 @@ class SocketStream final : public vsock::HostStream {
 
   static IoResult result_of(ssize_t count) {
     if (count >= 0) return {IoResult::Kind::bytes, static_cast<std::size_t>(count)};
-    if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM) return {};
-    return {.kind = IoResult::Kind::failed};
+    // Anything else, such as ENOMEM, would never be followed by "ready again": it ends the stream.
+    return {.kind = errno == EAGAIN ? IoResult::Kind::would_block : IoResult::Kind::failed};
   }
 
   Fd socket_;

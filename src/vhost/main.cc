@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,12 +21,22 @@ int report(const pinhole::Error& error) {
   return error.exit_status;
 }
 
+/// Each connection has a descriptor, and 1,024 is a common limit for all of them.
+void allow_all_connections() {
+  constexpr rlim_t kOthers = 256;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min(limit.rlim_max, rlim_t{pinhole::vsock::kMaxConnections} + kOthers);
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // refused: connections wait for a free descriptor
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   pinhole::sys::harden_self();
   pinhole::set_log("vsockd", pinhole::LogLevel::info);
   std::signal(SIGPIPE, SIG_IGN);
+  allow_all_connections();
   const std::vector<std::string_view> args(argv + 1, argv + argc);
   const auto options = pinhole::vhost::parse_options(args);
   if (!options) return report(options.error());

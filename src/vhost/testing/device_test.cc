@@ -184,6 +184,18 @@ TEST_F(VsockDevice, FullBacklogIsWaitedForNotReset) {
   EXPECT_EQ(count(&GuestStream::reset), 0);
 }
 
+TEST_F(VsockDevice, AsManyStreamsAsAreAllowedFitIntoItsDescriptors) {
+  const Fd wide = listen_port(path(), 442, 2000).value();
+  start_guest();
+  for (std::size_t i = 0; i < vsock::kMaxConnections; ++i) {
+    const auto stream = guest->connect_stream(442);
+    ASSERT_TRUE(stream) << i << ": " << stream.error().message;
+  }
+  EXPECT_FALSE(guest->connect_stream(442));
+  guest->send_control(*guest->streams()[0], vsock::Op::rst);
+  EXPECT_TRUE(guest->connect_stream(442));
+}
+
 TEST_F(VsockDevice, HalfCloseGoesBothWays) {
   start_guest();
   GuestStream* stream = guest->connect_stream(440).value();

@@ -82,6 +82,7 @@ class FakeStream final : public HostStream {
 struct FakeConnector final : Connector {
   std::map<std::uint32_t, ConnectAttempt::Outcome> outcomes;
   std::vector<std::shared_ptr<HostEnd>> ends;
+  std::vector<ConnectionId> connected;  // beside `ends`
   std::vector<ConnectionId> asked;
 
   ConnectAttempt connect(ConnectionId id) override {
@@ -91,6 +92,7 @@ struct FakeConnector final : Connector {
     if (found->second != ConnectAttempt::Outcome::connected)
       return {.outcome = found->second, .stream = nullptr};
     ends.push_back(std::make_shared<HostEnd>());
+    connected.push_back(id);
     return {.outcome = found->second, .stream = std::make_unique<FakeStream>(ends.back())};
   }
 };
