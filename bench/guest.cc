@@ -11,6 +11,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -152,7 +153,7 @@ void echo_bytes(int fd, std::uint64_t left) {
 
 /// The virtio-serial port of this name; the driver makes it a moment after it was loaded.
 int open_port(std::string_view wanted) {
-  constexpr int kTries = 1000;
+  constexpr int kTries = 1000, kStepMs = 10;  // sysfs has no event of its own for this
   const std::filesystem::path ports("/sys/class/virtio-ports");
   for (int tries = 0; tries < kTries; ++tries) {
     std::error_code none;
@@ -162,7 +163,7 @@ int open_port(std::string_view wanted) {
       const auto path = "/dev" / entry.path().filename();
       if (name == wanted) return ::open(path.c_str(), O_RDWR | O_CLOEXEC);
     }
-    ::usleep(10'000);
+    ::poll(nullptr, 0, kStepMs);
   }
   return -1;
 }
