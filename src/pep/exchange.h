@@ -14,12 +14,12 @@
 #include "pep/answer.h"
 #include "pep/audit_log.h"
 #include "pep/door.h"
-#include "pep/event.h"
 #include "pep/guest.h"
 #include "pep/response_head.h"
 #include "pep/transfer.h"
 #include "pep/upload.h"
 #include "policy/policy.h"
+#include "sys/event.h"
 
 namespace pinhole::pep {
 
@@ -77,7 +77,7 @@ class Exchange final : private TransferListener {
 
   Door& door_;
   Guest& guest_;
-  Event changed_;
+  sys::Event changed_;
   Upload upload_;
   std::unique_ptr<Transfer> transfer_;  // made when first needed
   HeaderLines lines_;

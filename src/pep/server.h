@@ -9,9 +9,9 @@
 
 #include "base/fd.h"
 #include "pep/door.h"
-#include "pep/event.h"
 #include "pep/session.h"
 #include "sys/asio.h"
+#include "sys/event.h"
 
 namespace pinhole::pep {
 
@@ -38,7 +38,7 @@ class Server {
   Door& door_;
   asio::local::stream_protocol::acceptor acceptor_;
   asio::steady_timer tick_;
-  Event room_;  // there may be room for another session
+  sys::Event room_;  // there may be room for another session
   std::set<std::shared_ptr<Session>> sessions_;
   bool stopping_ = false;
 };

@@ -12,9 +12,9 @@
 #include "http/chunked.h"
 #include "http/request.h"
 #include "pep/answer.h"
-#include "pep/event.h"
 #include "pep/guest.h"
 #include "pep/transfer.h"
+#include "sys/event.h"
 
 namespace pinhole::pep {
 
@@ -51,7 +51,7 @@ class Upload {
   void add(std::string_view bytes);
 
   Guest& guest_;
-  Event room_;
+  sys::Event room_;
   http::Framing framing_ = http::Framing::none;
   std::uint64_t left_ = 0;  // of a body with a length
   std::uint64_t limit_ = 0;

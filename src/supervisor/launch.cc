@@ -26,7 +26,7 @@ sys::Command pep_command(const std::filesystem::path& program, const config::VmP
   }
   command.args.insert(command.args.end(),
                       {"--listen", "fd:4", "--control-fd", "3", "--audit", paths.audit_log.string(),
-                       "--vm", plan.name, "--boot", boot, "--canary"});
+                       "--vm", plan.name, "--boot", boot, "--canary", "--foreign-keys", "vm"});
   if (!plan.image_sha256.empty())
     command.args.insert(command.args.end(), {"--image", "sha256:" + plan.image_sha256});
   command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.control}, {4, fds.listener}};
