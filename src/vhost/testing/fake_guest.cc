@@ -173,8 +173,13 @@ Result<void> FakeGuest::stop_driver() {
 
 Result<void> FakeGuest::send_message(Request request, std::span<const std::uint8_t> payload,
                                      std::span<const int> fds) {
+  return send_raw(static_cast<std::uint32_t>(request), payload, fds);
+}
+
+Result<void> FakeGuest::send_raw(std::uint32_t request, std::span<const std::uint8_t> payload,
+                                 std::span<const int> fds) {
   std::vector<std::uint8_t> bytes(kMessageHeaderSize);
-  store_le(std::span(bytes), 0, static_cast<std::uint32_t>(request));
+  store_le(std::span(bytes), 0, request);
   store_le<std::uint32_t>(bytes, 4, 1);
   store_le(std::span(bytes), 8, static_cast<std::uint32_t>(payload.size()));
   bytes.insert(bytes.end(), payload.begin(), payload.end());

@@ -137,7 +137,9 @@ class FakeGuest {
   void kick(DriverRing& ring);
   void kick_always(DriverRing& ring);
   [[nodiscard]] std::uint16_t used_index(const DriverRing& ring) const;
-  /// One raw vhost-user message.
+  /// One vhost-user message, of any number.
+  Result<void> send_raw(std::uint32_t request, std::span<const std::uint8_t> payload,
+                        std::span<const int> fds = {});
   Result<void> send_message(Request request, std::span<const std::uint8_t> payload,
                             std::span<const int> fds = {});
   [[nodiscard]] int socket() const { return socket_.get(); }
