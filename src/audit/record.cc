@@ -2,7 +2,6 @@
 #include "audit/record.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include <fmt/format.h>
 
@@ -74,8 +73,10 @@ std::string format_record(const Record& record, const Identity& identity, std::u
                           std::chrono::system_clock::time_point time, std::string_view previous) {
   std::string out;
   out.reserve(512);
-  fmt::format_to(std::back_inserter(out), "{{\"v\":{},\"seq\":{},\"time\":\"{}\",\"kind\":\"{}\"",
-                 kFormatVersion, sequence, format_time(time), kind_name(record.kind));
+  out.append("{\"v\":").append(fmt::format_int(kFormatVersion).c_str());
+  out.append(",\"seq\":").append(fmt::format_int(sequence).c_str());
+  out.append(",\"time\":\"").append(format_time(time));
+  out.append("\",\"kind\":\"").append(kind_name(record.kind)).append("\"");
   append_text(out, "vm", identity.vm);
   append_text(out, "boot", identity.boot);
   append_text(out, "image", record.image);
@@ -89,14 +90,16 @@ std::string format_record(const Record& record, const Identity& identity, std::u
   append_number(out, "sent", record.sent);
   append_number(out, "received", record.received);
   if (record.duration) {
-    fmt::format_to(std::back_inserter(out), ",\"ms\":{}.{:03}", record.duration->count() / 1000,
-                   record.duration->count() % 1000);
+    const auto microseconds = record.duration->count();
+    const fmt::format_int fraction(1000 + microseconds % 1000);  // the 1 keeps its zeros
+    out.append(",\"ms\":").append(fmt::format_int(microseconds / 1000).c_str());
+    out.append(".").append(fraction.c_str() + 1);
   }
   append_text(out, "code", record.code);
   append_number(out, "count", record.count);
   append_text(out, "policy", record.policy);
   append_text(out, "note", record.note);
-  fmt::format_to(std::back_inserter(out), ",\"prev\":\"{}\"}}\n", previous);
+  out.append(",\"prev\":\"").append(previous).append("\"}\n");
   return out;
 }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/clock.h"
 
+#include <cstdint>
 #include <ctime>
-
-#include <fmt/format.h>
 
 #include "base/strings.h"
 
@@ -16,10 +15,20 @@ std::string format_time(system_clock::time_point time) {
   const auto day = std::chrono::floor<std::chrono::days>(time);
   const std::chrono::year_month_day date(day);
   const std::chrono::hh_mm_ss clock(std::chrono::floor<milliseconds>(time - day));
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", static_cast<int>(date.year()),
-                     static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                     clock.hours().count(), clock.minutes().count(), clock.seconds().count(),
-                     clock.subseconds().count());
+  // By hand: every audit record has one of these, and fmt takes longer than all the rest of it.
+  std::string text = "0000-00-00T00:00:00.000Z";
+  const auto put = [&text](std::size_t last, std::size_t digits, auto value) {
+    for (auto rest = static_cast<std::uint64_t>(value); digits > 0; --digits, rest /= 10)
+      text[last--] = static_cast<char>('0' + rest % 10);
+  };
+  put(3, 4, static_cast<int>(date.year()));
+  put(6, 2, static_cast<unsigned>(date.month()));
+  put(9, 2, static_cast<unsigned>(date.day()));
+  put(12, 2, clock.hours().count());
+  put(15, 2, clock.minutes().count());
+  put(18, 2, clock.seconds().count());
+  put(22, 3, clock.subseconds().count());
+  return text;
 }
 
 std::string now_text() { return format_time(system_clock::now()); }

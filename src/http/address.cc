@@ -130,9 +130,9 @@ std::optional<Endpoint> parse_endpoint(std::string_view text) {
 }
 
 std::string to_string(const Endpoint& endpoint) {
-  const std::string address = to_string(endpoint.address);
-  return endpoint.address.is_v6 ? fmt::format("[{}]:{}", address, endpoint.port)
-                                : fmt::format("{}:{}", address, endpoint.port);
+  std::string text = to_string(endpoint.address);
+  if (endpoint.address.is_v6) text = "[" + text + "]";
+  return text.append(":").append(fmt::format_int(endpoint.port).c_str());
 }
 
 AddressClass classify(const IpAddress& address) {
