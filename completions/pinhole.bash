@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of pinhole for bash. Works without the package bash-completion:  source pinhole.bash
+# tests/completions_test.py compares the tables below with what every `--help` says.
+
+# What may follow "pinhole"; then, by command ("image build" is one), its options.
+_pinhole_commands="demo up down rm ls status logs exec verify image seed trust pep vsockd supervise version"
+declare -gA _pinhole_subcommands=(
+  [image]="build ls inspect rm"
+  [seed]="build inspect"
+)
+declare -gA _pinhole_options=(
+  [demo]="--json --keep --accel"
+  [up]="--image --disk --cpus --memory --workspace --no-workspace --no-markers --policy --config --no-config --trust
+        --user-data --fetch --accel --reset-efi-vars --quiet"
+  [down]="--force"
+  [rm]="--force"
+  [ls]="--json"
+  [status]="--json"
+  [logs]="--console --audit --supervisor --status --follow --raw"
+  [exec]="--uid --cwd --env"
+  [verify]="--json"
+  [image]=""
+  ["image build"]="--refresh --json"
+  ["image ls"]="--json"
+  ["image inspect"]="--json"
+  ["image rm"]=""
+  [seed]=""
+  ["seed build"]="--output --image-hash --instance-id --hostname"
+  ["seed inspect"]="--json"
+  [trust]="--yes"
+  [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --canary --log-level"
+  [vsockd]="--socket --socket-fd --base --base-fd --ports --cid --once"
+  [supervise]=""
+  [version]=""
+)
+
+# Names out of `pinhole ls --json`. In JSON a quote inside a text is escaped, so this finds members only.
+_pinhole_names() {
+  "${COMP_WORDS[0]}" "$@" --json 2>/dev/null | grep -o '[{,]"name":"[a-z0-9][a-z0-9._-]*"' | cut -d'"' -f4
+}
+
+_pinhole_offer() { mapfile -t COMPREPLY < <(compgen "$@" -- "$cur"); }
+
+_pinhole_offer_files() {
+  compopt -o filenames 2>/dev/null
+  _pinhole_offer "$@"
+}
+
+# The value of option $2 of command $1; false: it takes none.
+_pinhole_value() {
+  case "$1 $2" in
+    *" --accel") _pinhole_offer -W "auto kvm tcg" ;;
+    *" --log-level") _pinhole_offer -W "error warning info debug" ;;
+    "up --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
+    "up --workspace" | "up -w") _pinhole_offer_files -d ;;
+    "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "vsockd --"socket | \
+      "vsockd --"base | "seed build --"output | "seed build -o") _pinhole_offer_files -f ;;
+    "up --"cpus | "up --"memory | "up --"trust | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
+      "seed build --"image-hash | "seed build --"instance-id | "seed build --"hostname | "pep --"foreign-keys | \
+      "pep --"listen | "pep --"vm | "pep --"boot | "pep --"image | "pep --"control-fd | "vsockd --"socket-fd | \
+      "vsockd --"base-fd | "vsockd --"ports | "vsockd --"cid) COMPREPLY=() ;;
+    *) return 1 ;;
+  esac
+}
+
+_pinhole() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= word
+  COMPREPLY=()
+  # bash makes words of "--accel=t": "--accel", "=", "t".
+  if [[ $cur == = ]]; then
+    cur=
+  elif [[ $prev == = ]]; then
+    prev=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+  if ((COMP_CWORD == 1)); then
+    _pinhole_offer -W "$_pinhole_commands --help --version"
+    return
+  fi
+  command=${COMP_WORDS[1]}
+  if [[ -n ${_pinhole_subcommands[$command]-} ]]; then
+    if ((COMP_CWORD == 2)); then
+      _pinhole_offer -W "${_pinhole_subcommands[$command]} --help"
+      return
+    fi
+    command+=" ${COMP_WORDS[2]}"
+  fi
+  [[ -v _pinhole_options[$command] ]] || return
+  # What follows "--" is a command of the guest.
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do [[ $word != -- ]] || return; done
+  _pinhole_value "$command" "$prev" && return
+  if [[ $cur == -* ]]; then
+    _pinhole_offer -W "${_pinhole_options[$command]} --help"
+    return
+  fi
+  case $command in
+    up | down | rm | status | logs | exec | verify | supervise) _pinhole_offer -W "$(_pinhole_names ls)" ;;
+    "image build") _pinhole_offer_files -f -W base ;;
+    "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
+    "seed build" | "seed inspect") _pinhole_offer_files -f ;;
+    trust) _pinhole_offer_files -d ;;
+  esac
+}
+
+complete -F _pinhole pinhole
