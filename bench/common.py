@@ -94,14 +94,14 @@ class Child:
             die(f"{self.argv[0]} ended with status {self.process.returncode}")
 
 
-def wait_for(what, check, seconds=10.0, child=None):
+def wait_for(what, check, seconds=10.0, child=None, every=0.005):
     deadline = time.monotonic() + seconds
     while not check():
         if child:
             child.check_alive()
         if time.monotonic() > deadline:
             die(f"no {what} after {seconds:.0f} s")
-        time.sleep(0.005)
+        time.sleep(every)
 
 
 def accepts(address):
@@ -174,6 +174,10 @@ class Report:
         self.targets.append({"what": what, "value": round(value, 3), "unit": unit, "ok": ok,
                              **({"least": least} if least is not None else {"most": most})})
 
+    def note(self, what, value):
+        """A ratio without a target."""
+        self.targets.append({"what": what, "value": round(value, 3), "unit": "", "ok": True})
+
     def as_json(self):
         return {"bench": self.name, "series": {k: s.summary() for k, s in self.series.items()},
                 "targets": self.targets}
@@ -197,6 +201,8 @@ def print_report(report):
     for name, s in series.items():
         print(f"{name:<{width}}  {number(s['min']):>10} {number(s['median']):>10} {number(s['max']):>10}  {s['unit']}")
     for target in report["targets"]:
-        bound = f"at least {target['least']}" if "least" in target else f"at most {target['most']}"
-        print(f"{target['what']:<{width}}  {'':>10} {number(target['value']):>10} {'':>10}  "
-              f"{target['unit']}{' ' if target['unit'] else ''}{bound}: {'ok' if target['ok'] else 'MISSED'}")
+        words = [target["unit"]] if target["unit"] else []
+        for key in ("least", "most"):
+            if key in target:
+                words.append(f"at {key} {target[key]}: {'ok' if target['ok'] else 'MISSED'}")
+        print(f"{target['what']:<{width}}  {'':>10} {number(target['value']):>10} {'':>10}  {' '.join(words)}")
