@@ -81,6 +81,20 @@ TEST(VmFile, FlagsWin) {
   EXPECT_EQ(merged({}, file).image, "base");
 }
 
+TEST(VmFile, KnowsWhoseWordAPathIs) {
+  const VmRequest file =
+      parse_vm_request("vm: {disk: d.raw, workspace: ., user_data: u}\n", "pinhole.yaml").value();
+  const VmRequest from_file = merged({}, file);
+  EXPECT_TRUE(from_file.disk_from_project && from_file.workspace_from_project &&
+              from_file.user_data_from_project);
+  const VmRequest from_flags = merged({.disk = "/d", .workspace = "/w", .user_data = "/u"}, file);
+  EXPECT_FALSE(from_flags.disk_from_project || from_flags.workspace_from_project ||
+               from_flags.user_data_from_project);
+  const VmRequest silent = parse_vm_request("vm: {cpus: 2}\n", "pinhole.yaml").value();
+  EXPECT_FALSE(silent.disk_from_project || silent.workspace_from_project ||
+               silent.user_data_from_project);
+}
+
 TEST(Trust, CountsByPathAndContent) {
   const auto folder = sys::TempDir::make().value();
   const auto file = folder.path() / "config/trusted.yaml";
@@ -133,6 +147,14 @@ TEST(VmPlan, RefusesAnotherVersionAndDamage) {
   text = to_json(sample_plan());
   text.replace(text.find("\"format\":\"raw\""), 14, "\"format\":\"vmdk\"");
   EXPECT_EQ(parse_vm_plan(text).error().message, "the VM's plan is damaged at \"backing\"");
+  for (const auto& [member, place] :
+       {std::pair("\"version\":1", "extra"), std::pair("\"format\":\"raw\"", "backing"),
+        std::pair("\"layer\":\"user\"", "policy")}) {
+    text = to_json(sample_plan());
+    text.insert(text.find(member), "\"extra\":0,");
+    EXPECT_EQ(parse_vm_plan(text).error().message,
+              fmt::format("the VM's plan is damaged at \"{}\"", place));
+  }
   EXPECT_FALSE(parse_vm_plan("{"));
   EXPECT_FALSE(parse_vm_plan("{\"version\":1}"));
 }

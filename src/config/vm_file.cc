@@ -29,6 +29,9 @@ Result<VmRequest> parse_vm_request(std::string_view text, std::string_view sourc
     reader.report(vm->find("disk")->key_mark, "\"image\" and \"disk\" exclude each other");
   }
   PINHOLE_TRY_VOID(reader.finish());
+  request.disk_from_project = request.disk.has_value();
+  request.workspace_from_project = request.workspace.has_value();
+  request.user_data_from_project = request.user_data.has_value();
   return request;
 }
 
@@ -37,11 +40,18 @@ VmRequest merged(VmRequest flags, const VmRequest& file) {
   if (!flags.image && !flags.disk) {
     flags.image = file.image;
     flags.disk = file.disk;
+    flags.disk_from_project = file.disk_from_project;
   }
   if (!flags.cpus) flags.cpus = file.cpus;
   if (!flags.memory_mib) flags.memory_mib = file.memory_mib;
-  if (!flags.workspace) flags.workspace = file.workspace;
-  if (!flags.user_data) flags.user_data = file.user_data;
+  if (!flags.workspace) {
+    flags.workspace = file.workspace;
+    flags.workspace_from_project = file.workspace_from_project;
+  }
+  if (!flags.user_data) {
+    flags.user_data = file.user_data;
+    flags.user_data_from_project = file.user_data_from_project;
+  }
   return flags;
 }
 

@@ -7,9 +7,12 @@
 //     cpus: 2
 //     memory: 2GiB
 //     boot: efi
-//     workspace: .           # below the folder of this file
+//     workspace: .           # the folder of this file, or one below it
 //     user_data: seed.yaml   # cloud-init user-data
 //   egress: …
+//
+// Paths (disk, workspace, user_data) are relative to the file's folder and may not leave it: the
+// guest can write there, links too, so preflight resolves them before it believes them.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +32,11 @@ struct VmRequest {
   std::optional<std::uint64_t> memory_mib;
   std::optional<std::string> workspace;
   std::optional<std::string> user_data;
+  /// Whether a path above is a project file's word, which reaches no further than its folder; a
+  /// flag's may name anything.
+  bool disk_from_project = false;
+  bool workspace_from_project = false;
+  bool user_data_from_project = false;
 };
 
 /// A file of people; more is a mistake.
@@ -37,7 +45,7 @@ inline constexpr std::uint64_t kLargestConfigFile = 1 << 20;
 /// Reads and checks the `vm:` part; every other top-level key is left to the policy.
 Result<VmRequest> parse_vm_request(std::string_view text, std::string_view source);
 
-/// `flags` where they say something, else `file`.
+/// `flags` where they say something, else `file`; whose word each path is goes with it.
 VmRequest merged(VmRequest flags, const VmRequest& file);
 
 }  // namespace pinhole::config

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/vm_plan.h"
 
+#include <algorithm>
+#include <vector>
+
 #include <boost/json.hpp>
 
 #include "base/printable.h"
@@ -48,19 +51,32 @@ class Reader {
     Reader inner(value->get_object());
     Disk disk{.path = inner.text("path")};
     const std::string format = inner.text("format");
-    if (!inner.problem_.empty() || (format != "raw" && format != "qcow2")) wrong(key);
+    if (format != "raw" && format != "qcow2") wrong(key);
     disk.format = format == "qcow2" ? DiskFormat::qcow2 : DiskFormat::raw;
+    inner.finish();
+    if (!inner.problem_.empty()) wrong(key);
     return disk;
   }
   [[nodiscard]] bool has(std::string_view key) const { return object_.contains(key); }
   void wrong(std::string_view key) {
     if (problem_.empty()) problem_ = key;
   }
+  /// Last: a member that nobody asked for is wrong too.
+  void finish() {
+    for (const auto& member : object_) {
+      if (std::ranges::find(asked_, std::string_view(member.key())) == asked_.end())
+        wrong(member.key());
+    }
+  }
   [[nodiscard]] const std::string& problem() const { return problem_; }
 
  private:
-  const json::value* member(std::string_view key) const { return object_.if_contains(key); }
+  const json::value* member(std::string_view key) {
+    asked_.push_back(key);
+    return object_.if_contains(key);
+  }
   const json::object& object_;
+  std::vector<std::string_view> asked_;  // literals
   std::string problem_;
 };
 
@@ -90,6 +106,7 @@ VmPlan read(Reader& in) {
     Reader inner(item.get_object());
     plan.policy.push_back(
         {.layer = inner.text("layer"), .path = inner.text("path"), .name = inner.text("name")});
+    inner.finish();
     if (!inner.problem().empty()) in.wrong("policy");
   }
   for (const json::value& item : in.array("fetches")) {
@@ -151,7 +168,9 @@ Result<VmPlan> parse_vm_plan(std::string_view text) {
                       .fix = "use the version that made it, or remove the VM: pinhole rm NAME"});
   }
   Reader reader(object);
+  (void)reader.number("version");
   VmPlan plan = read(reader);
+  reader.finish();
   if (!reader.problem().empty())
     return fail("the VM's plan is damaged at \"{}\"", printable(reader.problem()));
   return plan;
