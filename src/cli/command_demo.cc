@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole demo.
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <iostream>
 
 #include <boost/json.hpp>
@@ -13,11 +16,13 @@
 #include "cli/app.h"
 #include "cli/demo_origin.h"
 #include "cli/images.h"
+#include "cli/interrupts.h"
 #include "cli/launch_vm.h"
 #include "cli/terminal.h"
 #include "cli/verify.h"
 #include "sys/files.h"
 #include "sys/guest_dir.h"
+#include "sys/process.h"
 #include "sys/user.h"
 
 namespace pinhole::cli {
@@ -25,21 +30,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Removes the demo's VM however the demo ends.
-class DemoVm {
- public:
-  explicit DemoVm(Vm vm, bool keep) : vm_(std::move(vm)), keep_(keep) {}
-  ~DemoVm() {
-    if (keep_) return;
-    (void)stop_vm(vm_, true);
-    (void)sys::remove_tree(vm_.paths.dir);
-  }
-  DemoVm(const DemoVm&) = delete;
-  DemoVm& operator=(const DemoVm&) = delete;
-
- private:
-  Vm vm_;
-  bool keep_;
+struct DemoWords {
+  bool as_json = false, keep = false;
+  std::string accel = "auto";
+  // Set by the outer process for the inner one.
+  std::string name, folder;
 };
 
 struct Expectation {
@@ -104,19 +99,40 @@ void check_fetches(const Vm& vm, const DemoOrigin& origin, std::vector<Check>& c
               std::string(trim(text))};
     });
   }
-  timed(checks, "door: curl, through the proxy", [&]() -> std::pair<bool, std::string> {
-    const auto output = in_guest(vm, {"sh", "-c",
-                                      fmt::format("curl -sS -w 'status=%{{http_code}}\\n' -o "
-                                                  "/tmp/c http://{}/file.txt && sha256sum < /tmp/c",
-                                                  DemoOrigin::kHttpName)});
+  const auto curl = [&](const std::string& words) -> std::pair<bool, std::string> {
+    const auto output = in_guest(
+        vm,
+        {"sh", "-c",
+         fmt::format("curl -sS -w 'status=%{{http_code}}\\n' -o /tmp/c {} && sha256sum < /tmp/c",
+                     words)});
     if (!output) return {false, output.error().message};
     return {output->out.contains("status=200") && output->out.contains(origin.sha256()),
             output->out + output->err};
+  };
+  timed(checks, "door: curl, http through the proxy",
+        [&] { return curl(fmt::format("http://{}/file.txt", DemoOrigin::kHttpName)); });
+  timed(checks, "door: curl, https through a tunnel", [&] {
+    return curl(fmt::format("--cacert /workspace/demo-ca.crt https://{}/file.txt",
+                            DemoOrigin::kTunnelName));
+  });
+  timed(checks, "the guest was booted by EFI firmware", [&]() -> std::pair<bool, std::string> {
+    const auto output = in_guest(vm, {"sh", "-c", "ls -d /sys/firmware/efi"});
+    return {output && output->status == 0,
+            output ? output->out + output->err : output.error().message};
+  });
+}
+
+/// Whether vsock-fetch.out has a line for this URL with this digest.
+bool fetched_at_boot(std::string_view lines, const std::string& url, const std::string& sha256) {
+  return std::ranges::any_of(split(lines, '\n'), [&](std::string_view line) {
+    return line.starts_with("status=200 ") && line.contains("sha256=" + sha256) &&
+           line.contains("url=" + url);
   });
 }
 
 /// The two files that the guest wrote into the workspace, and whose they are.
-void check_workspace(const Vm& vm, const fs::path& workspace, std::vector<Check>& checks) {
+void check_workspace(const Vm& vm, const DemoOrigin& origin, const fs::path& workspace,
+                     std::vector<Check>& checks) {
   timed(checks, "workspace: markers of this boot", [&]() -> std::pair<bool, std::string> {
     const auto folder = sys::GuestDir::open(workspace);
     const auto marker =
@@ -125,9 +141,13 @@ void check_workspace(const Vm& vm, const fs::path& workspace, std::vector<Check>
         folder ? folder->read("vsock-fetch.out", 65536) : std::unexpected(folder.error());
     if (!marker || !fetched) return {false, (marker ? fetched : marker).error().message};
     const auto ours = sys::read_file(vm.paths.boot_ok, 65536);
-    return {ours && *ours == *marker && fetched->contains("status=200") &&
-                fetched->contains("status=403 code=denied_by_policy"),
-            *fetched};
+    const bool door =
+        fetched->contains("status=403 code=denied_by_policy") &&
+        fetched_at_boot(*fetched, fmt::format("http://{}/file.txt", DemoOrigin::kHttpName),
+                        origin.sha256()) &&
+        fetched_at_boot(*fetched, fmt::format("https://{}/file.txt", DemoOrigin::kHttpsName),
+                        origin.sha256());
+    return {ours && *ours == *marker && door, *fetched};
   });
   timed(checks, "workspace: a file of the user's uid is the user's",
         [&]() -> std::pair<bool, std::string> {
@@ -160,48 +180,90 @@ void check_heartbeat(const Vm& vm, std::vector<Check>& checks) {
         });
 }
 
-Result<int> demo(bool as_json, bool keep, const std::string& accel) {
-  PINHOLE_TRY(const config::Paths paths, config::user_paths());
-  PINHOLE_TRY(const auto base, ensure_image("base"));
-  PINHOLE_TRY(const auto folder, sys::TempDir::make());
-  PINHOLE_TRY(const auto origin, DemoOrigin::start(folder.path()));
-  const fs::path workspace = folder.path() / "workspace", policy = folder.path() / "demo.yaml";
+Result<preflight::PrepareOptions> options_for(const DemoWords& words, const DemoOrigin& origin,
+                                              const config::Paths& paths) {
+  const fs::path folder = words.folder, workspace = folder / "workspace",
+                 policy = folder / "demo.yaml";
   PINHOLE_TRY_VOID(sys::make_private_dir(workspace));
+  PINHOLE_TRY(const std::string ca, sys::read_file(folder / "ca.pem", 65536));
+  PINHOLE_TRY_VOID(sys::write_file_atomic(workspace / "demo-ca.crt", ca, 0644));
   PINHOLE_TRY_VOID(sys::write_file_atomic(policy, origin.policy()));
-  preflight::PrepareOptions options{.name = "demo-" + sys::random_hex(3)};
-  options.image = base;
+  preflight::PrepareOptions options{.name = words.name};
+  PINHOLE_TRY(options.image, ensure_image("base"));
   options.request.workspace = workspace.string();
   options.workspace_explicit = true;
-  options.accelerator = accel == "tcg"   ? preflight::AcceleratorWish::tcg
-                        : accel == "kvm" ? preflight::AcceleratorWish::kvm
-                                         : preflight::AcceleratorWish::automatic;
+  options.accelerator = words.accel == "tcg"   ? preflight::AcceleratorWish::tcg
+                        : words.accel == "kvm" ? preflight::AcceleratorWish::kvm
+                                               : preflight::AcceleratorWish::automatic;
   options.fetches = {fmt::format("http://{}/file.txt", DemoOrigin::kHttpName),
                      fmt::format("https://{}/file.txt", DemoOrigin::kHttpsName)};
   PINHOLE_TRY(options.policies, preflight::gather_policies(paths, {.session = {policy}}));
+  return options;
+}
+
+void print_verdict(const Verdict& verdict, double seconds) {
+  print_line(fmt::format("\n{} booted and was verified in {:.1f} s; it has no network device.\n",
+                         verdict.vm, seconds));
+  print_checks(verdict.checks);
+  const auto failed = std::ranges::count(verdict.checks, false, &Check::ok);
+  print_line(failed == 0 ? fmt::format("\nall {} checks passed", verdict.checks.size())
+                         : fmt::format("\n{} of {} checks FAILED", failed, verdict.checks.size()));
+}
+
+/// The demo itself, in a process of its own.
+Result<int> inner_demo(const DemoWords& words) {
+  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+  PINHOLE_TRY(const auto origin, DemoOrigin::start(words.folder));
+  PINHOLE_TRY(const auto options, options_for(words, origin, paths));
   const auto started = std::chrono::steady_clock::now();
-  const Vm planned{.name = options.name, .paths = config::vm_paths(paths, options.name)};
-  const DemoVm cleanup(planned, keep);
-  PINHOLE_TRY(const Vm vm, launch_vm(paths, options));
+  PINHOLE_TRY(const Vm vm,
+              launch_vm(paths, options, {.quiet = words.as_json, .tied = !words.keep}));
   PINHOLE_TRY(Verdict verdict, verify_vm(vm));
-  const auto booted = std::chrono::duration_cast<std::chrono::milliseconds>(
-      std::chrono::steady_clock::now() - started);
+  const std::chrono::duration<double> booted = std::chrono::steady_clock::now() - started;
   check_fetches(vm, origin, verdict.checks);
-  check_workspace(vm, workspace, verdict.checks);
+  check_workspace(vm, origin, fs::path(words.folder) / "workspace", verdict.checks);
   check_heartbeat(vm, verdict.checks);
-  if (as_json) {
+  if (words.as_json) {
     print_line(boost::json::serialize(to_json(verdict)));
   } else {
-    print_line(fmt::format(
-        "\n{} booted through EFI and was verified in {:.1f} s; it has no network device.\n",
-        vm.name, static_cast<double>(booted.count()) / 1000));
-    print_checks(verdict.checks);
-    const auto failed = std::ranges::count(verdict.checks, false, &Check::ok);
-    print_line(failed == 0
-                   ? fmt::format("\nall {} checks passed", verdict.checks.size())
-                   : fmt::format("\n{} of {} checks FAILED", failed, verdict.checks.size()));
-    if (keep) print_line(fmt::format("kept: pinhole status {0}; pinhole rm --force {0}", vm.name));
+    print_verdict(verdict, booted.count());
   }
   return verdict.ok() ? 0 : 1;
+}
+
+/// Runs the demo in a child and removes everything that it made, however it ended: passed, failed, killed, or by Ctrl-C.
+Result<int> outer_demo(DemoWords words) {
+  PINHOLE_TRY_VOID(ensure_image("base"));
+  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+  PINHOLE_TRY(auto folder, sys::TempDir::make());
+  words.name = "demo-" + sys::random_hex(3);
+  const Vm vm{.name = words.name, .paths = config::vm_paths(paths, words.name)};
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  std::vector<std::string> args = {
+      "demo", "--name", words.name, "--folder", folder.path().string(), "--accel", words.accel};
+  if (words.as_json) args.emplace_back("--json");
+  if (words.keep) args.emplace_back("--keep");
+  const Interrupts interrupts;
+  PINHOLE_TRY(auto child, sys::spawn({.program = self,
+                                      .args = std::move(args),
+                                      .environment = sys::whole_environment(),
+                                      .descriptors = {{0, 0}, {1, 1}, {2, 2}},
+                                      .may_gain_privileges = true}));
+  std::array<pollfd, 2> waited{{{child.pidfd(), POLLIN, 0}, {interrupts.fd(), POLLIN, 0}}};
+  while (::poll(waited.data(), waited.size(), -1) < 0 && errno == EINTR) {
+  }
+  constexpr auto kGrace = std::chrono::seconds(20);
+  const auto status = child.stop(waited[1].revents != 0 ? kGrace : std::chrono::seconds(0));
+  if (words.keep && status.ok()) {
+    folder.release();
+    print_line(fmt::format("kept: pinhole status {0}; pinhole rm --force {0}", vm.name));
+  } else {
+    (void)stop_vm(vm, true);
+    (void)sys::remove_tree(vm.paths.runtime);
+    (void)sys::remove_tree(vm.paths.dir);
+  }
+  return waited[1].revents != 0 ? 130 : status.signaled ? 1 : status.value;
 }
 
 }  // namespace
@@ -211,15 +273,17 @@ void add_demo(Commands& commands) {
                                    "Prove everything on this machine: boot a VM without a network, "
                                    "fetch through the door, be refused; then clean up",
                                    "  pinhole demo");
-  auto as_json = std::make_shared<bool>(false);
-  auto keep = std::make_shared<bool>(false);
-  auto accel = std::make_shared<std::string>("auto");
-  command.add_flag("--json", *as_json, "print JSON");
-  command.add_flag("--keep", *keep, "leave the VM running");
-  command.add_option("--accel", *accel, "auto, kvm or tcg")
+  auto words = std::make_shared<DemoWords>();
+  command.add_flag("--json", words->as_json, "print JSON");
+  command.add_flag("--keep", words->keep, "leave the VM running");
+  command.add_option("--accel", words->accel, "auto, kvm or tcg")
       ->check(CLI::IsMember({"auto", "kvm", "tcg"}))
       ->capture_default_str();
-  commands.on(command, [=] { return demo(*as_json, *keep, *accel); });
+  command.add_option("--name", words->name)
+      ->group("");  // how the outer process calls the inner one
+  command.add_option("--folder", words->folder)->group("");
+  commands.on(command,
+              [words] { return words->folder.empty() ? outer_demo(*words) : inner_demo(*words); });
 }
 
 }  // namespace pinhole::cli

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole pep, vsockd, supervise: the inner programs on their own.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "cli/app.h"
+#include "cli/launch_vm.h"
 #include "cli/vm_access.h"
 #include "config/vm_plan.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
-#include "sys/unix_socket.h"
 
 namespace pinhole::cli {
 namespace {
@@ -35,24 +36,28 @@ void add_program(Commands& commands, const char* name, const char* program, cons
   commands.on(command, [&command, program] { return become(program, command.remaining()); });
 }
 
-/// The report pipe and the lock that `pinhole up` gave us; without them this is a run by hand.
-Fd inherited(int fd) { return ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? Fd(fd) : Fd(); }
+/// The report pipe that `pinhole up` gave us; in a run by hand, descriptor 3 may be anything or nothing.
+Fd inherited_report() {
+  struct stat info{};
+  const bool pipe = ::fstat(supervisor::kReportFd, &info) == 0 && S_ISFIFO(info.st_mode);
+  if (!pipe || ::fcntl(supervisor::kReportFd, F_SETFD, FD_CLOEXEC) != 0) return Fd();
+  return Fd(supervisor::kReportFd);
+}
 
 Result<int> supervise(const std::string& name) {
-  constexpr int kLockFd = 4;
-  Fd report = inherited(supervisor::kReportFd);
-  Fd lock = inherited(kLockFd);
+  Fd report = inherited_report();
   PINHOLE_TRY(const Vm vm, find_vm(name));
+  auto lock = sys::inherited_lock(kLockFd, vm.paths.lock);
   if (!lock) {
-    PINHOLE_TRY(auto taken, sys::try_lock(vm.paths.lock));
-    if (!taken)
-      return fail(Error{.message = fmt::format("VM \"{}\" is already running", name),
-                        .code = "already_running"});
-    lock = *std::move(taken);
+    PINHOLE_TRY(lock, sys::try_lock(vm.paths.lock));
+  }
+  if (!lock) {
+    return fail(Error{.message = fmt::format("VM \"{}\" is already running", name),
+                      .code = "already_running"});
   }
   PINHOLE_TRY(const std::string text, sys::read_file(vm.paths.plan, 1 << 20));
   PINHOLE_TRY(auto plan, config::parse_vm_plan(text));
-  supervisor::Supervisor supervisor(std::move(plan), vm.paths, std::move(lock), std::move(report));
+  supervisor::Supervisor supervisor(std::move(plan), vm.paths, *std::move(lock), std::move(report));
   PINHOLE_TRY(const auto ending, supervisor.run());
   if (ending.state == supervisor::VmState::error) return fail(ending.error);
   return 0;

@@ -50,6 +50,11 @@ class LinePrinter {
     }
     std::cout << std::flush;
   }
+  /// What has no newline yet: often the very line that one is looking for.
+  void finish() {
+    if (!unfinished_.empty()) std::cout << printable(unfinished_) << std::endl;
+    unfinished_.clear();
+  }
 
  private:
   bool raw_;
@@ -61,6 +66,32 @@ void copy_rest(std::ifstream& file, LinePrinter& out) {
   file.clear();
   while (file.read(chunk.data(), chunk.size()), file.gcount() > 0)
     out.add({chunk.data(), static_cast<std::size_t>(file.gcount())});
+}
+
+/// Goes on with the file of that name, also when a full one was set aside for a fresh one.
+Result<int> follow(const fs::path& path, std::ifstream& file, LinePrinter& out) {
+  for (;;) {
+    const Fd watch(::inotify_init1(IN_CLOEXEC));
+    if (!watch || ::inotify_add_watch(watch.get(), path.c_str(),
+                                      IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
+      return out.finish(), 0;  // removed with its VM
+    }
+    copy_rest(file, out);  // what came before the watch
+    alignas(inotify_event) std::array<char, 4096> events;
+    bool moved = false;
+    while (!moved && std::cout) {
+      const ssize_t n = ::read(watch.get(), events.data(), events.size());
+      if (n <= 0) return 0;
+      for (ssize_t at = 0; at < n;) {
+        const auto* event = reinterpret_cast<const inotify_event*>(events.data() + at);
+        moved = moved || (event->mask & (IN_MOVE_SELF | IN_DELETE_SELF)) != 0;
+        at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+      }
+      copy_rest(file, out);
+    }
+    if (!std::cout) return 0;
+    file = std::ifstream(path, std::ios::binary);
+  }
 }
 
 Result<int> show(const Words& words) {
@@ -76,19 +107,8 @@ Result<int> show(const Words& words) {
                       .fix = fmt::format("pinhole up {}", name)});
   LinePrinter out(words.raw);
   copy_rest(file, out);
-  if (!words.follow) return 0;
-  const Fd watch(::inotify_init1(IN_CLOEXEC));
-  if (!watch || ::inotify_add_watch(watch.get(), path.c_str(),
-                                    IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
-    return fail("cannot follow {}", path.string());
-  }
-  std::array<char, 4096> events;
-  while (std::cout && ::read(watch.get(), events.data(), events.size()) > 0) {
-    copy_rest(file, out);
-    std::error_code error;
-    if (!fs::exists(path, error)) return 0;
-  }
-  return 0;
+  if (!words.follow) return out.finish(), 0;
+  return follow(path, file, out);
 }
 
 }  // namespace

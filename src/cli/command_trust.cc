@@ -36,8 +36,8 @@ Result<int> trust(const std::string& folder, bool yes) {
   const std::string hash = sha256_hex(text);
   PINHOLE_TRY(auto store, config::TrustStore::load(paths.config / "trusted.yaml"));
   if (store.trusts(file, hash))
-    return print_line(fmt::format("{} is trusted already", file.string())), 0;
-  print_line(fmt::format("{} (sha256:{}) wants:", file.string(), hash));
+    return print_line(fmt::format("{} is trusted already", printable(file.string()))), 0;
+  print_line(fmt::format("{} (sha256:{}) wants:", printable(file.string()), hash));
   for (const std::string_view line : split(trim(text), '\n')) print_line("  | " + printable(line));
   for (const std::string& warning : policy.warnings()) print_line("  note: " + printable(warning));
   if (!yes) {

@@ -130,8 +130,8 @@ Result<int> remove(const std::vector<std::string>& names, bool force) {
       std::filesystem::rename(vm.paths.dir, doomed, error);
       if (error) return fail("cannot remove {}: {}", vm.paths.dir.string(), error.message());
       PINHOLE_TRY_VOID(sys::remove_tree(doomed));
+      PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
     }
-    PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
     print_line(fmt::format("{}: removed", name));
   }
   return 0;

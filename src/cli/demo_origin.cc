@@ -60,7 +60,8 @@ Result<void> make_certificates(const fs::path& folder) {
                             "-subj", fmt::format("/CN={}", DemoOrigin::kHttpsName), "-keyout",
                             "server.key", "-out", "server.csr"}));
   PINHOLE_TRY_VOID(sys::write_file_atomic(
-      folder / "ext", fmt::format("subjectAltName=DNS:{}\n", DemoOrigin::kHttpsName)));
+      folder / "ext", fmt::format("subjectAltName=DNS:{},DNS:{}\n", DemoOrigin::kHttpsName,
+                                  DemoOrigin::kTunnelName)));
   return openssl(program, folder,
                  {"x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
                   "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", "server.pem"});
@@ -130,14 +131,16 @@ std::string DemoOrigin::policy() const {
       "  allow:\n"
       "    - GET http://{0}/file.txt\n"
       "    - GET https://{1}/file.txt\n"
+      "    - {{host: {5}, tls: tunnel}}\n"
       "    - http://localhost              # resolves to loopback and has no internal: line\n"
       "    - http://169.254.169.254        # the metadata address\n"
       "internal:\n"
       "  - {0}:80 -> 127.0.0.1:{2}\n"
       "  - {1}:443 -> 127.0.0.1:{3}\n"
+      "  - {5}:443 -> 127.0.0.1:{3}\n"
       "ca:\n"
       "  {1}: {4}\n",
-      kHttpName, kHttpsName, http_, https_, ca_.string());
+      kHttpName, kHttpsName, http_, https_, ca_.string(), kTunnelName);
 }
 
 }  // namespace pinhole::cli

@@ -24,6 +24,8 @@ class DemoOrigin {
 
   static constexpr const char* kHttpName = "http.demo.test";
   static constexpr const char* kHttpsName = "https.demo.test";
+  static constexpr const char* kTunnelName =
+      "tunnel.demo.test";  // TLS from end to end, not looked into
 
  private:
   DemoOrigin(sys::Process nginx, std::filesystem::path ca, std::uint16_t http, std::uint16_t https,

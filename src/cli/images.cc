@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/images.h"
 
-#include <signal.h>
-#include <sys/signalfd.h>
-
 #include <iostream>
 
 #include "base/printable.h"
+#include "cli/interrupts.h"
 #include "cli/terminal.h"
 #include "config/paths.h"
 #include "image/names.h"
@@ -16,25 +14,6 @@ namespace pinhole::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Ctrl-C and SIGTERM as a readable descriptor, so that a build cleans up behind itself.
-class Interrupts {
- public:
-  Interrupts() {
-    ::sigemptyset(&set_);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&set_, number);
-    ::sigprocmask(SIG_BLOCK, &set_, &before_);
-    fd_ = Fd(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
-  }
-  ~Interrupts() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-  Interrupts(const Interrupts&) = delete;
-  Interrupts& operator=(const Interrupts&) = delete;
-  [[nodiscard]] int fd() const { return fd_.get(); }
-
- private:
-  sigset_t set_{}, before_{};
-  Fd fd_;
-};
 
 Result<fs::path> recipe_file(const std::string& recipe) {
   if (recipe.contains('/') || recipe.ends_with(".yaml")) return fs::path(recipe);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/launch_vm.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +11,7 @@
 #include <boost/json.hpp>
 
 #include "base/printable.h"
+#include "cli/interrupts.h"
 #include "cli/terminal.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
@@ -22,7 +24,8 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int kLockFd = 4;
+constexpr auto kInterruptedStop = std::chrono::seconds(15);
+constexpr auto kLastWords = std::chrono::seconds(5);
 
 /// The supervisor needs no more of the user's environment than its folders and tools.
 std::map<std::string, std::string> supervisor_environment() {
@@ -88,12 +91,26 @@ class Report {
   Progress progress_;
 };
 
+Error interrupted(const config::VmPlan& plan) {
+  return {
+      .message = fmt::format("interrupted while VM \"{}\" was starting; it is stopped", plan.name),
+      .exit_status = 130};
+}
+
 /// Reads the supervisor's report until the VM is up or has failed.
 Result<void> follow(const config::VmPlan& plan, int fd, sys::Process& supervisor, bool quiet) {
+  const Interrupts interrupts;
   Report report(plan, quiet);
   std::string received;
   std::array<char, 8192> chunk;
   for (;;) {
+    std::array<pollfd, 2> waited{{{fd, POLLIN, 0}, {interrupts.fd(), POLLIN, 0}}};
+    if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) break;
+    if (waited[1].revents != 0) {
+      supervisor.stop(kInterruptedStop);
+      return fail(interrupted(plan));
+    }
+    if (waited[0].revents == 0) continue;
     const ssize_t n = ::read(fd, chunk.data(), chunk.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
@@ -102,8 +119,10 @@ Result<void> follow(const config::VmPlan& plan, int fd, sys::Process& supervisor
          end = received.find('\n')) {
       const std::string line = received.substr(0, end);
       received.erase(0, end + 1);
-      PINHOLE_TRY(const bool up, report.line(line));
-      if (up) return {};
+      const auto up = report.line(line);
+      if (!up) supervisor.wait_for(kLastWords);  // it is about to end by itself
+      if (!up) return std::unexpected(up.error());
+      if (*up) return {};
     }
   }
   constexpr auto kReap = std::chrono::seconds(5);
@@ -120,7 +139,8 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
   PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, options));
   for (const std::string& note : prepared.notes) std::cerr << "note: " << printable(note) << '\n';
   if (!words.quiet)
-    std::cerr << fmt::format("{}: {}\n", prepared.plan.name, prepared.plan.accelerator_reason);
+    std::cerr << fmt::format("{}: {}\n", prepared.plan.name,
+                             printable(prepared.plan.accelerator_reason));
   PINHOLE_TRY(auto report, sys::make_pipe());
   PINHOLE_TRY(const Fd log, sys::open_append(prepared.paths.supervisor_log));
   std::error_code error;
@@ -134,7 +154,7 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
                                           {2, log.get()},
                                           {supervisor::kReportFd, report.second.get()},
                                           {kLockFd, prepared.lock.get()}},
-                          .die_with_parent = false,
+                          .die_with_parent = words.tied,
                           .new_session = true,
                           .may_gain_privileges = true}));
   report.second.reset();

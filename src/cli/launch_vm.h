@@ -11,8 +11,13 @@
 
 namespace pinhole::cli {
 
+/// Descriptor of the supervisor that holds the VM's lock.
+inline constexpr int kLockFd = 4;
+
 struct LaunchWords {
   bool quiet = false;
+  /// The VM ends when this process does, however that happens.
+  bool tied = false;
 };
 
 /// Returns when the VM is running; an error says which stage failed. A Ctrl-C while it starts ends

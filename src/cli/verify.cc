@@ -79,7 +79,7 @@ const json::object& object_of(const json::object& object, std::string_view key) 
 class Checks {
  public:
   void add(std::string name, bool ok, std::string_view evidence, std::uint64_t ms = 0) {
-    checks_.push_back({.name = std::move(name),
+    checks_.push_back({.name = printable(name),
                        .ok = ok,
                        .evidence = printable(evidence, kShownEvidence),
                        .ms = ms});
@@ -140,7 +140,8 @@ void check_inside(const Plan& plan, const std::vector<wire::ProbeResult>& result
   const auto& interfaces = results[plan.interfaces];
   checks.add("inside: no interface but lo", interfaces.ok, interfaces.evidence, interfaces.ms);
   for (std::size_t i = plan.first_connect; i < plan.vsock; ++i) {
-    checks.add("inside: " + results[i].name, results[i].ok, results[i].evidence, results[i].ms);
+    checks.add("inside: " + wire::probe_name(plan.probes[i]), results[i].ok, results[i].evidence,
+               results[i].ms);
   }
   checks.add("inside: every vsock port but ours", results[plan.vsock].ok,
              results[plan.vsock].evidence, results[plan.vsock].ms);

@@ -4,15 +4,14 @@
 //   → {"v":1,"op":"status"}
 //   ← {"ok":true, …}                     or  {"ok":false,"error":"…","fix":"…"}
 //
-//   op        answer
-//   status    state, reason, stages, pids, nonce and boot id of this boot
-//   facts     what `pinhole verify` judges from outside: QMP's devices, argv, namespaces, the PEP's
-//   counters note      {"text":…} goes into the audit log as a record of its chain stop
-//   {"force":bool}; the connection closes when the VM is gone agent     after the answer line the
-//   connection is a byte stream to the guest's agent (port 441)
+//   op      answer
+//   status  state, reason, stages, pids, nonce and boot id of this boot
+//   facts   what `pinhole verify` judges from outside: QMP's devices, argv, the PEP's counters
+//   note    {"text":…} goes into the audit log as a record of its chain
+//   stop    {"force":bool}; the connection closes when the VM is gone
+//   agent   after the answer line the connection is a byte stream to the guest's agent (port 441)
 //
-// The socket lies in a 0700 folder that no inner process sees, and the supervisor checks that its
-// peer is the same user.
+// The socket lies in a 0700 folder, and the supervisor checks that its peer is the same user.
 #pragma once
 
 #include <chrono>

@@ -26,6 +26,7 @@ using Socket = asio::local::stream_protocol::socket;
 using std::chrono::seconds;
 
 constexpr std::size_t kLongestRequest = 16 << 10;
+constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 constexpr auto kRequestDeadline = seconds(10);
 constexpr auto kAgentDeadline = seconds(20);
 
@@ -72,7 +73,13 @@ std::string text_of(const json::object& object, std::string_view key) {
 asio::awaitable<void> Supervisor::accept_control() {
   for (;;) {
     auto [error, socket] = co_await control_->async_accept(as_result);
-    if (error) co_return;
+    if (error == asio::error::operation_aborted) co_return;
+    if (error) {
+      // Out of descriptors, most likely: it passes, and `down` must still find us.
+      asio::steady_timer pause(io_, kAcceptPause);
+      co_await pause.async_wait(as_result);
+      continue;
+    }
     const auto peer = sys::peer_uid(socket.native_handle());
     if (!peer || *peer != ::getuid()) continue;
     asio::co_spawn(io_, serve_control(std::move(socket)), asio::detached);
@@ -102,6 +109,11 @@ asio::awaitable<void> Supervisor::serve_control(Socket socket) {
 asio::awaitable<json::object> Supervisor::answer(json::object request) {
   const std::string op = text_of(request, "op");
   if (op == "status") co_return status();
+  if ((op == "facts" || op == "note") && (!qmp_ || !pep_)) {
+    co_return error_answer(
+        {.message = fmt::format("VM \"{}\" is still starting", plan_.name),
+         .fix = fmt::format("wait until `pinhole status {}` says running", plan_.name)});
+  }
   if (op == "facts") {
     auto found = co_await facts();
     co_return found;

@@ -9,9 +9,13 @@ namespace pinhole::supervisor {
 namespace {
 
 constexpr int kMostConnections = 8;
+/// Connections and messages together. An honest agent says a dozen things in a boot and a heartbeat every five seconds;
+/// each of them costs us a line of a log or a file.
+constexpr int kMostPerMinute = 240;
 constexpr auto kHelloDeadline = std::chrono::seconds(10);
 constexpr auto kSilenceDeadline = std::chrono::minutes(10);
 constexpr auto kWriteDeadline = std::chrono::seconds(10);
+constexpr auto kAcceptPause = std::chrono::milliseconds(100);
 constexpr std::size_t kNonceBytes = 16;
 
 using Socket = asio::local::stream_protocol::socket;
@@ -47,8 +51,15 @@ GuestLink::GuestLink(asio::io_context& io, Fd listener, WelcomeFor welcome, Hand
 asio::awaitable<void> GuestLink::run() {
   for (;;) {
     auto [error, socket] = co_await acceptor_.async_accept(as_result);
-    if (error) co_return;
-    if (open_ >= kMostConnections) continue;  // closed by its destructor; the guest may try again
+    if (error == asio::error::operation_aborted) co_return;
+    if (error) {
+      // Out of descriptors, most likely: it passes, the listener stays.
+      asio::steady_timer pause(io_, kAcceptPause);
+      co_await pause.async_wait(as_result);
+      continue;
+    }
+    // Closed by its destructor; the guest may try again.
+    if (open_ >= kMostConnections || !within_rate()) continue;
     ++open_;
     asio::co_spawn(io_, serve(std::move(socket), next_id_++), asio::detached);
   }
@@ -81,6 +92,15 @@ asio::awaitable<void> GuestLink::serve(Socket socket, std::uint64_t id) {
   --open_;
 }
 
+bool GuestLink::within_rate() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - minute_started_ >= std::chrono::minutes(1)) {
+    minute_started_ = now;
+    said_in_minute_ = 0;
+  }
+  return ++said_in_minute_ <= kMostPerMinute;
+}
+
 void GuestLink::begin_boot(const wire::Hello& hello) {
   const bool same_boot = state_.hello && state_.hello->boot_id == hello.boot_id;
   if (state_.hello && !same_boot) {
@@ -94,6 +114,7 @@ void GuestLink::begin_boot(const wire::Hello& hello) {
 
 asio::awaitable<bool> GuestLink::handle(Socket& socket, std::uint64_t id,
                                         wire::GuestMessage message) {
+  if (!within_rate()) co_return false;
   state_.last_heard = std::chrono::steady_clock::now();
   if (const auto* hello = std::get_if<wire::Hello>(&message)) {
     begin_boot(*hello);

@@ -46,6 +46,7 @@ class GuestLink {
   asio::awaitable<bool> handle(asio::local::stream_protocol::socket& socket, std::uint64_t id,
                                wire::GuestMessage message);
   void begin_boot(const wire::Hello& hello);
+  bool within_rate();
 
   asio::io_context& io_;
   asio::local::stream_protocol::acceptor acceptor_;
@@ -55,6 +56,8 @@ class GuestLink {
   std::uint64_t next_id_ = 1;
   std::uint64_t current_ = 0;
   int open_ = 0;
+  std::chrono::steady_clock::time_point minute_started_;
+  int said_in_minute_ = 0;
 };
 
 }  // namespace pinhole::supervisor

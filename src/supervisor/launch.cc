@@ -14,6 +14,16 @@ std::map<std::string, std::string> plain_environment() {
   return {{"PATH", "/usr/bin:/bin"}, {"LANG", "C.UTF-8"}};
 }
 
+/// In virtiofsd's option lists a backslash keeps the next character from ending a value.
+std::string escaped(const std::filesystem::path& path) {
+  std::string out;
+  for (const char c : path.string()) {
+    if (c == ',' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
 sys::Isolation no_network() { return {.user = true, .network = true, .ipc = true}; }
 
 }  // namespace
@@ -72,7 +82,7 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& i
                   "-o",     "sandbox=namespace",
                   "-o",     "cache=auto",
                   "-o",     "no_xattr",
-                  "-o",     "source=" + plan.workspace->string()};
+                  "-o",     "source=" + escaped(*plan.workspace)};
   command.descriptors = {{1, log}, {2, log}, {3, listener}};
   command.isolation = {.user = true,
                        .uid_map = id_map(ids.user.uid, ids.uids),

@@ -75,7 +75,7 @@ asio::awaitable<Result<std::string>> PepLink::wait_ready(std::chrono::millisecon
   co_return *policy_hash_;
 }
 
-asio::awaitable<Result<json::object>> PepLink::request(json::object message) {
+asio::awaitable<Result<json::object>> PepLink::request(json::object message, std::string answer) {
   if (closed_) co_return fail("the PEP is gone");
   if (busy_) co_return fail("the PEP is still answering another question");
   busy_ = true;
@@ -84,8 +84,13 @@ asio::awaitable<Result<json::object>> PepLink::request(json::object message) {
   const auto [error, n] = co_await asio::async_write(socket_, asio::buffer(line), as_result);
   const auto deadline = std::chrono::steady_clock::now() + kReplyDeadline;
   bool waiting = !error;
+  // An answer that comes too late for its question is not the answer to the next one.
+  const auto drop_others = [&] {
+    while (!replies_.empty() && text_of(replies_.front(), "event") != answer) replies_.pop_front();
+  };
   while (waiting && replies_.empty() && !closed_) {
     waiting = co_await changed_.wait_until(deadline);
+    drop_others();
   }
   busy_ = false;
   if (replies_.empty()) co_return fail("the PEP did not answer");
@@ -94,15 +99,21 @@ asio::awaitable<Result<json::object>> PepLink::request(json::object message) {
   co_return reply;
 }
 
+asio::awaitable<void> PepLink::wait_closed(std::chrono::milliseconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  bool in_time = true;
+  while (!closed_ && in_time) in_time = co_await changed_.wait_until(deadline);
+}
+
 asio::awaitable<Result<json::object>> PepLink::stats() {
   json::object question{{"op", "stats"}};
-  auto reply = co_await request(std::move(question));
+  auto reply = co_await request(std::move(question), "stats");
   co_return reply;
 }
 
 asio::awaitable<Result<void>> PepLink::note(std::string text) {
   json::object message{{"op", "note"}, {"text", text}};
-  auto reply = co_await request(std::move(message));
+  auto reply = co_await request(std::move(message), "noted");
   if (!reply) co_return std::unexpected(reply.error());
   if (const std::string problem = text_of(*reply, "error"); !problem.empty())
     co_return fail("{}", problem);

@@ -27,6 +27,8 @@ class PepLink {
 
   /// The policy's hash, once the PEP says that it listens.
   asio::awaitable<Result<std::string>> wait_ready(std::chrono::milliseconds limit);
+  /// Until the PEP has closed its end: everything it had to say is read then.
+  asio::awaitable<void> wait_closed(std::chrono::milliseconds limit);
   /// The PEP's counters (`{"op":"stats"}`).
   asio::awaitable<Result<boost::json::object>> stats();
   /// Has `text` written into the audit log, as a record of its chain.
@@ -39,7 +41,8 @@ class PepLink {
 
  private:
   void handle_line(std::string_view line);
-  asio::awaitable<Result<boost::json::object>> request(boost::json::object message);
+  asio::awaitable<Result<boost::json::object>> request(boost::json::object message,
+                                                       std::string answer);
 
   asio::local::stream_protocol::socket socket_;
   sys::Event changed_;

@@ -48,12 +48,10 @@ std::string_view to_string(VmState state) {
 }
 
 Result<StatusLog> StatusLog::open(const std::filesystem::path& path) {
-  std::error_code error;
-  if (std::filesystem::file_size(path, error) > kRotateAt && !error) {
-    std::filesystem::rename(path, path.string() + ".1", error);
-  }
   PINHOLE_TRY(Fd file, sys::open_append(path));
-  return StatusLog(std::move(file));
+  std::error_code error;
+  const std::uint64_t size = std::filesystem::file_size(path, error);
+  return StatusLog(path, std::move(file), error ? 0 : size);
 }
 
 void StatusLog::state(VmState state, std::string_view reason) {
@@ -62,9 +60,15 @@ void StatusLog::state(VmState state, std::string_view reason) {
 }
 
 void StatusLog::line(std::string_view text) {
+  if (size_ > kRotateAt) {
+    std::error_code error;
+    std::filesystem::rename(path_, path_.string() + ".1", error);
+    if (auto fresh = sys::open_append(path_)) file_ = *std::move(fresh);
+    size_ = 0;
+  }
   // A full disk loses lines of this log; what it would have said is also on its way to the user.
-  (void)sys::write_all(file_.get(),
-                       fmt::format("{} {}\n", now_text(), printable(text, kLongestLine)));
+  const std::string line = fmt::format("{} {}\n", now_text(), printable(text, kLongestLine));
+  if (sys::write_all(file_.get(), line)) size_ += line.size();
 }
 
 LastState read_last_state(const std::filesystem::path& path) {

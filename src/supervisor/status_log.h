@@ -8,6 +8,7 @@
 //   2026-11-22T17:40:00.000Z VM state: 0 (stopped): pinhole down
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -34,15 +35,19 @@ std::string_view to_string(VmState state);
 
 class StatusLog {
  public:
-  /// Appends; a log over 4 MiB is first set aside as status.log.1.
+  /// Appends; a log that passes 4 MiB is set aside as status.log.1, so that neither a long life nor a guest that has
+  /// much to say fills the disk.
   static Result<StatusLog> open(const std::filesystem::path& path);
 
   void state(VmState state, std::string_view reason = {});
   void line(std::string_view text);
 
  private:
-  explicit StatusLog(Fd file) : file_(std::move(file)) {}
+  StatusLog(std::filesystem::path path, Fd file, std::uint64_t size)
+      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
+  std::filesystem::path path_;
   Fd file_;
+  std::uint64_t size_;
 };
 
 /// The last state line of a log: what a VM that does not run now came to.

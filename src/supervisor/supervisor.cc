@@ -49,7 +49,10 @@ Supervisor::Supervisor(config::VmPlan plan, config::VmPaths paths, Fd lock, Fd r
       paths_(std::move(paths)),
       report_(std::move(report)),
       lock_(std::move(lock)),
-      changed_(io_) {}
+      changed_(io_) {
+  // A reader that has stopped reading loses lines; it does not stop us. Lines are shorter than PIPE_BUF, so none is torn.
+  if (report_) sys::set_nonblocking(report_.get());
+}
 
 Supervisor::~Supervisor() {
   while (!children_.empty()) children_.pop_back();
@@ -57,6 +60,7 @@ Supervisor::~Supervisor() {
 
 Result<Ending> Supervisor::run() {
   if (auto prepared = prepare(); !prepared) {
+    if (status_) status_->state(VmState::error, prepared.error().message);
     json::object event = error_answer(prepared.error());
     event["event"] = "failed";
     report(std::move(event));
@@ -71,7 +75,6 @@ Result<Ending> Supervisor::run() {
     if (failure) std::rethrow_exception(failure);
   });
   io_.run();
-  status_->state(ending.state, ending.reason);
   return ending;
 }
 
@@ -121,6 +124,8 @@ asio::awaitable<Ending> Supervisor::live() {
     co_await serve_until_end();
   }
   co_await shut_down();
+  // Before the report: who reads that may not wait for us any longer.
+  status_->state(ending_->state, ending_->reason);
   if (ending_->state == VmState::error) {
     json::object event = error_answer(ending_->error);
     event["event"] = "failed";
@@ -259,6 +264,8 @@ asio::awaitable<void> Supervisor::watch_signals() {
     const auto [error, n] =
         co_await signals.async_read_some(asio::buffer(&info, sizeof(info)), as_result);
     if (error) co_return;
+    // A machine that is still starting has nothing that a polite end would save.
+    if (state_ == VmState::starting) stop_at_once_ = true;
     end({.reason = fmt::format("the supervisor got SIG{}",
                                ::sigabbrev_np(static_cast<int>(info.ssi_signo)))});
   }
@@ -377,11 +384,21 @@ asio::awaitable<void> Supervisor::shut_down() {
   }
   // Reverse order of start; each gets SIGTERM, then SIGKILL.
   for (Child& child : children_ | std::views::reverse) {
-    const auto status = child.process.stop(kChildStop);
-    status_->line(fmt::format("{}: {}", child.name, status.text()));
+    co_await stop_child(&child);
   }
+  // The PEP's last word is the head of its sealed chain.
+  if (pep_) co_await pep_->wait_closed(kChildStop);
   if (auto removed = sys::remove_tree(paths_.runtime); !removed)
     log(LogLevel::warning, "{}", removed.error().message);
+}
+
+asio::awaitable<void> Supervisor::stop_child(Child* child) {
+  child->process.signal(SIGTERM);
+  const auto deadline = steady_clock::now() + kChildStop;
+  bool in_time = true;
+  while (!child->process.poll() && in_time) in_time = co_await changed_.wait_until(deadline);
+  const auto status = child->process.stop(milliseconds(0));
+  status_->line(fmt::format("{}: {}", child->name, status.text()));
 }
 
 void Supervisor::report(json::object event) {

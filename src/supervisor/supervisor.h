@@ -71,6 +71,7 @@ class Supervisor {
   asio::awaitable<void> watch(std::string name, int pidfd);
   asio::awaitable<void> watch_signals();
 
+  asio::awaitable<void> stop_child(Child* child);
   void add_child(std::string name, sys::Process process);
   void child_ended(const std::string& name);
   void end(Ending ending);

@@ -88,7 +88,7 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
   plan.name = "web";
   plan.qemu = "/usr/bin/qemu";
   plan.virtiofsd = "/usr/lib/qemu/virtiofsd";
-  plan.workspace = "/w";
+  plan.workspace = "/w,source=\\etc";
   const auto paths = config::vm_paths(
       {.images = "/i", .vms = "/v", .state = "/s", .runtime = "/r", .config = "/c"}, "web");
   const WorkspaceIds ids{
@@ -101,6 +101,7 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
         << command.program;
   }
   EXPECT_TRUE(shut[1].refuse_special_files);
+  EXPECT_EQ(shut[1].args.back(), R"(source=/w\,source=\\etc)");
   const auto pep = pep_command("/x", plan, paths, "boot", {.control = 5, .listener = 6, .log = 7});
   EXPECT_FALSE(pep.isolation.network);
   for (const auto* command : {&shut[0], &shut[1], &shut[2], &pep}) {

@@ -44,6 +44,8 @@ class Child {
   }
 
   void move_pipes_away() {
+    // Of the go pipe we read: while we held its other end too, we would never see our parent die.
+    ::close(pipes_.go_writer);
     // Above every number that a Command may ask for, so that placing those cannot overwrite these.
     for (int* fd : {&pipes_.report, &pipes_.ready, &pipes_.go}) {
       const int moved = ::fcntl(*fd, F_DUPFD_CLOEXEC, kFirstPrivateFd);
@@ -180,6 +182,7 @@ class Child {
 
 void become_child(const Command& command, const ChildPipes& pipes) {
   Child child(command, pipes);
+  child.tie_to_parent();
   child.move_pipes_away();
   child.reset_signals();
   child.leave_session();

@@ -17,9 +17,10 @@ struct SetupFailure {
 };
 
 struct ChildPipes {
-  int report = -1;  // child writes a SetupFailure
-  int ready = -1;   // child writes one byte once its user namespace exists
-  int go = -1;      // child reads one byte once its id maps are written
+  int report = -1;     // child writes a SetupFailure
+  int ready = -1;      // child writes one byte once its user namespace exists
+  int go = -1;         // child reads one byte once its id maps are written
+  int go_writer = -1;  // the parent's end of it, for the child to close
   pid_t parent = -1;
 };
 

@@ -87,8 +87,10 @@ Result<void> make_private_dir(const fs::path& path) {
     return fail("cannot create folder {}: {}", path.string(), errno_text(errno));
   }
   struct stat info{};
-  if (::stat(path.c_str(), &info) != 0)
+  // A link that somebody else planted below /tmp would lead us, and our removals, elsewhere.
+  if (::lstat(path.c_str(), &info) != 0) {
     return fail("cannot inspect {}: {}", path.string(), errno_text(errno));
+  }
   if (!S_ISDIR(info.st_mode)) return fail("{} is not a folder", path.string());
   if (info.st_uid != ::getuid()) return fail("folder {} belongs to another user", path.string());
   if ((info.st_mode & 022) != 0) {
@@ -126,6 +128,16 @@ Result<std::optional<Fd>> try_lock(const fs::path& path) {
   if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return std::optional<Fd>(std::move(file));
   if (errno == EWOULDBLOCK) return std::optional<Fd>();
   return fail("cannot lock {}: {}", path.string(), errno_text(errno));
+}
+
+std::optional<Fd> inherited_lock(int fd, const fs::path& path) {
+  struct stat ours{}, expected{};
+  if (::fstat(fd, &ours) != 0 || ::stat(path.c_str(), &expected) != 0) return std::nullopt;
+  if (ours.st_dev != expected.st_dev || ours.st_ino != expected.st_ino) return std::nullopt;
+  // Succeeds at once on the very description that holds it, and on nobody else's.
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+    return std::nullopt;
+  return Fd(fd);
 }
 
 Result<TempDir> TempDir::make(const fs::path& parent) {

@@ -46,6 +46,10 @@ Result<std::string> sha256_file(const fs::path& path);
 /// Nothing when somebody else holds it.
 Result<std::optional<Fd>> try_lock(const fs::path& path);
 
+/// The lock on `path` that a parent process took and handed down as descriptor `fd`; nothing when that descriptor is
+/// something else.
+std::optional<Fd> inherited_lock(int fd, const fs::path& path);
+
 /// A private folder that disappears with its owner.
 class TempDir {
  public:

@@ -151,6 +151,7 @@ Result<Process> spawn(const Command& command) {
   const ChildPipes pipes{.report = report.second.get(),
                          .ready = ready.second.get(),
                          .go = go.first.get(),
+                         .go_writer = go.second.get(),
                          .parent = ::getpid()};
   const pid_t pid = ::fork();
   if (pid < 0) return fail("cannot start {}: {}", command.program.string(), errno_text(errno));
@@ -159,6 +160,8 @@ Result<Process> spawn(const Command& command) {
   ready.second.reset();
   go.first.reset();
   Process process(pid, Fd(pidfd_open(pid)));
+  if (!process.pidfd_)
+    ::kill(pid, SIGKILL);  // its destructor reaps it, and has no pidfd to signal it by
   if (!process.pidfd_)
     return fail("cannot watch {}: {}", command.program.string(), errno_text(errno));
   if (!command.isolation.uid_map.empty())

@@ -17,8 +17,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-void set_nonblocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
-
 /// Reads what is there; closes the descriptor at its end.
 void drain(Fd& from, std::string& into, std::size_t limit) {
   std::array<char, 16384> chunk;

@@ -79,6 +79,7 @@ ConnectResult try_connect_unix(const std::filesystem::path& path) {
 }
 
 void set_blocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK); }
+void set_nonblocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 Result<std::pair<Fd, Fd>> socket_pair() {
   std::array<int, 2> ends{};

@@ -32,6 +32,7 @@ ConnectResult try_connect_unix(const std::filesystem::path& path);
 
 /// For a program that is handed the descriptor and expects its calls to wait.
 void set_blocking(int fd);
+void set_nonblocking(int fd);
 
 /// Both ends of a stream socket pair, CLOEXEC.
 Result<std::pair<Fd, Fd>> socket_pair();

@@ -22,6 +22,17 @@ std::optional<std::string> env(std::string_view name) {
   return value;
 }
 
+std::map<std::string, std::string> whole_environment() {
+  std::map<std::string, std::string> out;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (const std::size_t equals = text.find('='); equals != std::string_view::npos) {
+      out.emplace(text.substr(0, equals), text.substr(equals + 1));
+    }
+  }
+  return out;
+}
+
 Result<User> current_user() {
   std::array<char, 16384> buffer;
   passwd entry{};

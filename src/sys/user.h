@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,9 @@ namespace pinhole::sys {
 
 /// An environment variable; unset and empty are both nothing.
 std::optional<std::string> env(std::string_view name);
+
+/// All of it, for a child that is this program again.
+std::map<std::string, std::string> whole_environment();
 
 struct User {
   std::uint32_t uid = 0;

@@ -60,7 +60,15 @@ class Home:
     def up(self, name, *args):
         return self.ok("up", name, *args, timeout=BOOT_SECONDS)
 
+    def check_logs(self):
+        """What a sanitizer said of a process that nobody waits for stands in its VM's log."""
+        for log in self.root.glob("state/pinhole/vms/*/supervisor.log"):
+            text = log.read_text(errors="replace")
+            for word in ("AddressSanitizer", "LeakSanitizer", "runtime error", "internal error"):
+                assert word not in text, text
+
     def remove_all(self):
+        self.check_logs()
         for vm in self.json("ls"):
             self.run("rm", "--force", vm["name"], timeout=120)
 

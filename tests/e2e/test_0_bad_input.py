@@ -50,7 +50,7 @@ def test_vm_names(refused, name):
 ], ids=["unknown", "duplicate", "type", "tab", "anchor", "alias", "unsupported", "binary", "huge"])
 def test_pinhole_yaml(refused, tmp_path, text, message):
     (tmp_path / "pinhole.yaml").write_text(text)
-    refused(message, "up", "bad", fix=False)
+    refused(message, "up", "bad")
 
 
 def test_pinhole_yaml_that_is_not_trusted(home, refused, tmp_path):
@@ -67,8 +67,9 @@ def test_missing_things(refused, tmp_path):
     refused("there is no recipe", "up", "bad", "--image", "nope")
     refused("cannot open the disk", "up", "bad", "--disk", "nowhere.raw")
     refused("No such file", "up", "bad", "--workspace", "nowhere")
-    refused("No such file", "up", "bad", "--user-data", "nowhere.yaml", fix=False)
-    refused("No such file", "up", "bad", "--policy", "nowhere.yaml", fix=False)
+    refused("No such file", "up", "bad", "--user-data", "nowhere.yaml")
+    refused("No such file", "up", "bad", "--policy", "nowhere.yaml")
+    refused("No such file", "up", "bad", "--config", "nowhere.yaml")
     refused("cannot open", "image", "build", "./nowhere.yaml", fix=False)
 
 
@@ -85,7 +86,7 @@ def test_disks_that_are_something_else(refused, tmp_path, content, what):
 
 def test_user_data_that_cloud_init_would_ignore(refused, tmp_path):
     (tmp_path / "u").write_text("runcmd: [echo]\n")
-    refused("#cloud-config", "up", "bad", "--user-data", "u", fix=False)
+    refused("#cloud-config", "up", "bad", "--user-data", "u")
 
 
 def test_workspaces_that_would_give_too_much_away(home, refused, tmp_path):
@@ -95,6 +96,81 @@ def test_workspaces_that_would_give_too_much_away(home, refused, tmp_path):
     home.ok("trust", "--yes", tmp_path)
     refused("your keys and settings", "up", "bad")
     refused("Pinhole's own files", "up", "bad", "--no-config", "--workspace", home.root / "state/pinhole")
+
+
+@pytest.mark.parametrize("name", ["a,cache=always", "a\\b", "a\nb"], ids=["comma", "backslash", "newline"])
+def test_workspaces_that_virtiofsd_would_misread(refused, tmp_path, name):
+    (tmp_path / name).mkdir()
+    refused("a comma, a backslash or a control character", "up", "bad", "--no-config", "--workspace", name)
+    refused("a comma, a backslash or a control character", "up", "bad", "--no-config", "--workspace", ".", cwd=tmp_path / name)
+
+
+@pytest.fixture
+def project(home, tmp_path):
+    """A trusted project file that wants `vm`; beside the project lie things that it may not name."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    gpt = b"\0" * 512 + b"EFI PART" + b"\0" * 1016
+    (tmp_path / "outside.raw").write_bytes(gpt)
+    (tmp_path / "outside.yaml").write_text("#cloud-config\n")
+    (folder / "disk.raw").write_bytes(gpt)
+
+    def make(vm):
+        (folder / "pinhole.yaml").write_text(f"version: 1\nvm: {vm}\n")
+        home.ok("trust", "--yes", folder)
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize("vm,flag", [
+    ("{disk: ../outside.raw}", "--disk"),
+    ("{user_data: ../outside.yaml}", "--user-data"),
+    ("{disk: disk.raw, workspace: ..}", "--workspace"),
+    ("{disk: disk.raw, workspace: /etc}", "--workspace"),
+], ids=["disk", "user-data", "workspace", "absolute"])
+def test_a_project_file_that_names_things_outside(refused, project, vm, flag):
+    done = refused("may not name what lies outside its folder", "up", "bad", cwd=project(vm))
+    assert f"name it with a flag: {flag}" in done.stderr
+
+
+def test_links_that_a_guest_planted_in_the_project(refused, project, tmp_path):
+    folder = project("{disk: link.raw}")
+    (folder / "link.raw").symlink_to(tmp_path / "outside.raw")
+    refused("may not name what lies outside its folder", "up", "bad", cwd=folder)
+    folder = project("{user_data: seed.yaml}")
+    (folder / "seed.yaml").symlink_to(tmp_path / "outside.yaml")
+    refused("may not name what lies outside its folder", "up", "bad", cwd=folder)
+    folder = project("{disk: disk.raw, workspace: src}")
+    (folder / "src").symlink_to(tmp_path)
+    refused("may not name what lies outside its folder", "up", "bad", cwd=folder)
+
+
+def test_a_project_file_that_names_the_home_folder(home, refused, project, tmp_path):
+    refused("No such file", "up", "bad", cwd=project("{disk: disk.raw, workspace: $HOME}"))  # a dollar and four letters
+    folder = project("{disk: disk.raw, workspace: .}")
+    refused("your keys and settings", "up", "bad", cwd=folder, env={"HOME": str(folder), "XDG_DATA_HOME": str(tmp_path / "data")})
+    refused("may not name what lies outside its folder", "up", "bad", cwd=project(f"{{disk: disk.raw, workspace: {home.env['HOME']}}}"))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_things_that_may_not_be_read(refused, tmp_path):
+    (tmp_path / "file").write_text("version: 1\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").chmod(0)
+    (tmp_path / "folder").chmod(0)
+    for flag in ("--policy", "--user-data", "--disk", "--config"):
+        refused("Permission denied", "up", "bad", flag, "file")
+    refused("may not read it", "up", "bad", "--workspace", "folder")
+    refused("Permission denied", "up", "bad", "--workspace", "folder/inner")
+    (tmp_path / "folder").chmod(0o700)
+
+
+def test_no_runtime_folder_in_the_environment(refused):
+    for value in ("", "relative"):
+        refused("cannot be the name of a VM", "up", "A", env={"XDG_RUNTIME_DIR": value})
+        refused('there is no VM "nope"', "status", "nope", env={"XDG_RUNTIME_DIR": value})
+        refused("cannot open the disk", "up", "bad", "--disk", "nowhere.raw", env={"XDG_RUNTIME_DIR": value})
 
 
 def test_no_qemu(home, refused, tmp_path):

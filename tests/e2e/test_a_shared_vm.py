@@ -158,9 +158,8 @@ def test_the_audit_chain_verifies_and_follows_the_requests(home, vm):
     assert mine[0]["action"] == "allow" and mine[0]["rule"] == "policy.yaml:4" and mine[1]["status"] == 200
 
 
-def test_memory_of_the_host_processes(home, vm):
-    pids = home.json("status", vm)["processes"]
-    assert set(pids) == {"supervisor", "pep", "vsockd", "virtiofsd", "qemu"}
+def test_status_names_every_process(home, vm):
+    assert set(home.json("status", vm)["processes"]) == {"supervisor", "pep", "vsockd", "virtiofsd", "qemu"}
 
 
 def test_down_leaves_nothing_and_status_says_why(home, vm):
@@ -174,5 +173,8 @@ def test_down_leaves_nothing_and_status_says_why(home, vm):
     assert not (home.root / "run/pinhole" / vm).exists()
     seal = audit(home, vm)[-1]
     assert seal["kind"] == "seal"
+    head = re.findall(r"audit head: (\d+) (\w+)", (home.vm_dir(vm) / "status.log").read_text())[-1]
+    assert head == (str(seal["seq"]), hashlib.sha256((home.vm_dir(vm) / "audit.jsonl").read_bytes().splitlines()[-1]).hexdigest())
+    home.check_logs()
     home.ok("rm", vm)
     assert not home.vm_dir(vm).exists()

@@ -74,5 +74,6 @@ def test_boots_markers_user_data_and_kills(home, cycle):
     sixth = cycle()
     assert sixth["state"] == 1
     home.ok("verify", "cycle", timeout=300)
+    home.check_logs()
     home.ok("rm", "--force", "cycle", timeout=120)
     assert wait_until(lambda: not any(alive(pid) for pid in sixth["processes"].values()), 5)
