@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""completions/pinhole.bash offers every command and every option that `pinhole --help` tells of, and nothing else.
-   completions_test.py PINHOLE COMPLETIONS"""
+"""completions/pinhole.bash offers every command and every option that `pinhole --help` tells of, and nothing else;
+   docs/cli.md has them all.
+   completions_test.py PINHOLE COMPLETIONS CLI_MD"""
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-pinhole, completions = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+pinhole, completions, cli_md = (pathlib.Path(word).resolve() for word in sys.argv[1:4])
 problems = []
 
 
@@ -51,6 +52,13 @@ def compare(words, expected):
     check(f"{' '.join(words)}: missing {sorted(expected - got)}, unknown {sorted(got - expected)}", got == expected)
 
 
+def check_page(words, options):
+    section = re.search(rf"^## pinhole {' '.join(words)}(?: [^\n]*)?\n(.*?)(?=^## |\Z)", cli_md.read_text(), re.M | re.S)
+    check(f"{cli_md.name}: no section for {' '.join(words)}", section)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section[1])) if section else set()
+    check(f"{cli_md.name}: {' '.join(words)} lacks {sorted(options - named)}", options <= named)
+
+
 def check_tables():
     commands = subcommands(help_of())
     check("pinhole --help lists commands", len(commands) > 10)
@@ -60,7 +68,9 @@ def check_tables():
         if inner:
             compare([command, ""], set(inner) | {"--help"})
         for words in [[command, name] for name in inner] or [[command]]:
-            compare([*words, "-"], long_options(help_of(*words)) | {"--help"})
+            options = long_options(help_of(*words)) | {"--help"}
+            compare([*words, "-"], options)
+            check_page(words, options - {"--help"})
 
 
 def check_values():
