@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preflight/kvm_probe.h"
 
-#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sha256.h"
 #include "base/strings.h"
 #include "qemu/args.h"
 #include "sys/files.h"
@@ -15,24 +16,46 @@ namespace {
 
 using config::Accelerator;
 
-constexpr auto kDeadline = std::chrono::seconds(10);  // a working KVM takes one or two
+using std::chrono::steady_clock;
 
-AcceleratorChoice probe(const std::filesystem::path& qemu, const std::filesystem::path& kernel) {
+struct Answer {
+  AcceleratorChoice choice;
+  bool lasting = false;  // about KVM, not about this moment
+};
+
+Answer software(std::string_view why, bool lasting) {
+  return {.choice = {Accelerator::tcg,
+                     fmt::format("KVM is present, but {}; using software emulation", why)},
+          .lasting = lasting};
+}
+
+Answer probe(const std::filesystem::path& qemu, const std::filesystem::path& kernel,
+             std::chrono::milliseconds deadline) {
+  const auto begin = steady_clock::now();
   const auto output = sys::run({.program = qemu,
                                 .args = qemu::probe_args(Accelerator::kvm, kernel),
                                 .environment = {{"PATH", "/usr/bin:/bin"}},
                                 .isolation = {.user = true, .network = true, .ipc = true}},
-                               {.time = kDeadline, .bytes = 4096});
+                               {.time = deadline, .bytes = 4096});
+  if (!output && steady_clock::now() - begin >= deadline)
+    return software("a kernel hangs under it", true);
   if (!output)
-    return {Accelerator::tcg,
-            "KVM is present, but a kernel hangs under it; using software emulation"};
+    return software(fmt::format("it could not be tried ({})", output.error().message), false);
+  if (output->status.signaled)
+    return software(fmt::format("the trial {}", output->status.text()), false);
   if (!output->status.ok()) {
     const std::string_view first = split(trim(output->err), '\n').front();
-    return {Accelerator::tcg,
-            fmt::format("KVM is present, but QEMU cannot use it ({}); using software emulation",
-                        trim(first))};
+    return software(fmt::format("QEMU cannot use it ({})", trim(first)), true);
   }
-  return {Accelerator::kvm, "KVM boots a kernel here"};
+  return {.choice = {Accelerator::kvm, "KVM boots a kernel here"}, .lasting = true};
+}
+
+/// Path, size and time of change; of a file that is missing, that it is.
+std::string identity(const std::filesystem::path& file) {
+  struct stat info{};
+  if (::stat(file.c_str(), &info) != 0) return fmt::format("{} missing\n", file.string());
+  return fmt::format("{} {} {}.{}\n", file.string(), info.st_size, info.st_mtim.tv_sec,
+                     info.st_mtim.tv_nsec);
 }
 
 }  // namespace
@@ -47,20 +70,29 @@ AcceleratorChoice choose_accelerator(const std::filesystem::path& qemu,
             "/dev/kvm is there, but this user may not open it (sudo usermod -aG kvm $USER); using "
             "software emulation"};
   }
-  // One line: "BOOT-ID kvm|tcg reason". Any other content is no answer.
+  return probe_accelerator(qemu, kernel, cache);
+}
+
+AcceleratorChoice probe_accelerator(const std::filesystem::path& qemu,
+                                    const std::filesystem::path& kernel,
+                                    const std::filesystem::path& cache,
+                                    std::chrono::milliseconds deadline) {
+  // One line: "BOOT-ID SHA256 kvm|tcg reason", the hash over what was tried with what. Any other
+  // content is no answer.
   const std::string boot = sys::host_boot_id().value_or("");
+  const std::string key =
+      fmt::format("{} {} ", boot, sha256_hex(identity(qemu) + identity(kernel)));
   constexpr std::uint64_t kLargestCache = 4096;
   if (const auto cached = sys::read_file(cache, kLargestCache);
-      cached && !boot.empty() && cached->starts_with(boot + " ")) {
-    const std::string_view answer = std::string_view(*cached).substr(boot.size() + 1);
+      cached && !boot.empty() && cached->starts_with(key)) {
+    const std::string_view answer = std::string_view(*cached).substr(key.size());
     if (answer.starts_with("kvm ")) return {Accelerator::kvm, std::string(trim(answer.substr(4)))};
     if (answer.starts_with("tcg ")) return {Accelerator::tcg, std::string(trim(answer.substr(4)))};
   }
-  const AcceleratorChoice choice = probe(qemu, kernel);
-  if (sys::make_private_dir(cache.parent_path())) {
+  const auto [choice, lasting] = probe(qemu, kernel, deadline);
+  if (lasting && sys::make_private_dir(cache.parent_path())) {
     (void)sys::write_file_atomic(
-        cache,
-        fmt::format("{} {} {}\n", boot, config::to_string(choice.accelerator), choice.reason));
+        cache, fmt::format("{}{} {}\n", key, config::to_string(choice.accelerator), choice.reason));
   }
   return choice;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether KVM really runs a guest here. /dev/kvm that opens proves nothing: nested or paravirtual
 // KVM may hang every stock kernel. So a kernel is booted once, under a deadline, and the answer
-// kept until the host boots again.
+// kept until the host boots again, or QEMU or the kernel are others. Only an answer is kept: a
+// probe that could not run, or that somebody killed, says nothing about KVM.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 
@@ -17,10 +19,18 @@ struct AcceleratorChoice {
   std::string reason;  // "KVM boots a kernel here", "/dev/kvm is not there"
 };
 
+inline constexpr auto kProbeDeadline = std::chrono::seconds(10);  // a working KVM takes one or two
+
 /// `kernel` is any bzImage that the VM could boot; `cache` is a file of ours. Takes up to the
-/// deadline (10 s) once.
+/// deadline once.
 AcceleratorChoice choose_accelerator(const std::filesystem::path& qemu,
                                      const std::filesystem::path& kernel,
                                      const std::filesystem::path& cache);
+
+/// The same where /dev/kvm is known to open.
+AcceleratorChoice probe_accelerator(const std::filesystem::path& qemu,
+                                    const std::filesystem::path& kernel,
+                                    const std::filesystem::path& cache,
+                                    std::chrono::milliseconds deadline = kProbeDeadline);
 
 }  // namespace pinhole::preflight
