@@ -67,7 +67,7 @@ std::string_view identify(std::string_view head) {
 }
 
 Result<void> check_raw_disk(const std::filesystem::path& path) {
-  const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
   if (!file) {
     return fail(Error{
         .message = fmt::format("cannot open the disk {}: {}", path.string(), errno_text(errno)),

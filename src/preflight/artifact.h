@@ -16,7 +16,7 @@ namespace pinhole::preflight {
 std::string_view identify(std::string_view head);
 
 /// A disk to boot from as raw bytes: a regular file of whole sectors that begins with a GPT and
-/// does not claim to be another format.
+/// does not claim to be another format. `path` has its links resolved: a link here is an error.
 Result<void> check_raw_disk(const std::filesystem::path& path);
 
 }  // namespace pinhole::preflight

@@ -50,13 +50,36 @@ const std::string& project_text(const Policies& policies) {
   return found->text;
 }
 
+std::string how_to_name(std::string_view layer, const fs::path& file) {
+  if (layer == "session") return "name another file: --policy FILE";
+  if (layer == "project") return "name another file: --config FILE, or go without: --no-config";
+  return fmt::format("make it readable for you, or take it away: {}", file.string());
+}
+
+/// The message begins with the file's name. A project file counts again only once it is trusted.
+Error with_correction(Error error, const PolicySources& sources) {
+  if (!error.fix.empty()) return error;
+  const bool of_project =
+      sources.project && (error.message.starts_with(sources.project->string()) ||
+                          error.message.starts_with(sources.project->filename().string()));
+  if (!of_project) return std::move(error).with_fix("correct the file");
+  return std::move(error).with_fix(
+      fmt::format("correct the file, then: pinhole trust {}",
+                  fs::absolute(*sources.project).lexically_normal().parent_path().string()));
+}
+
 }  // namespace
 
 Result<Policies> gather_policies(const config::Paths& paths, const PolicySources& sources) {
   Policies out;
   const auto add = [&](std::string_view layer, const fs::path& file) -> Result<void> {
     auto text = sys::read_file(file, config::kLargestConfigFile);
-    if (!text) return fail(std::move(text).error().context(fmt::format("the {} policy", layer)));
+    if (!text) {
+      return fail(std::move(text)
+                      .error()
+                      .context(fmt::format("the {} policy", layer))
+                      .with_fix(how_to_name(layer, file)));
+    }
     out.files.push_back(
         {.layer = std::string(layer), .name = file.filename().string(), .text = *std::move(text)});
     return {};
@@ -68,23 +91,26 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
     PINHOLE_TRY_VOID(add("user", user));
   if (sources.project) {
     PINHOLE_TRY_VOID(add("project", *sources.project));
-    PINHOLE_TRY(out.project_request,
-                config::parse_vm_request(out.files.back().text, sources.project->string()));
+    auto request = config::parse_vm_request(out.files.back().text, sources.project->string());
+    if (!request) return fail(with_correction(std::move(request).error(), sources));
+    out.project_request = *std::move(request);
   }
   for (const fs::path& file : sources.session) PINHOLE_TRY_VOID(add("session", file));
 
   std::vector<policy::Layer> layers;
   for (const PolicyFile& file : out.files) {
-    PINHOLE_TRY(auto document, yaml::parse(file.text, file.name));
+    auto document = yaml::parse(file.text, file.name);
+    if (!document) return fail(with_correction(std::move(document).error(), sources));
     layers.push_back(
-        {.kind = kind_of(file.layer), .document = std::move(document), .foreign_keys = {"vm"}});
+        {.kind = kind_of(file.layer), .document = *std::move(document), .foreign_keys = {"vm"}});
   }
-  PINHOLE_TRY(const auto compiled, policy::Policy::compile(std::move(layers)));
+  const auto compiled = policy::Policy::compile(std::move(layers));
+  if (!compiled) return fail(with_correction(compiled.error(), sources));
   // Only now the question of trust: a broken file is told as broken.
   if (sources.project)
     PINHOLE_TRY_VOID(check_trust(paths, *sources.project, project_text(out), sources.trusted_hash));
-  out.hash = compiled.hash();
-  out.warnings = compiled.warnings();
+  out.hash = compiled->hash();
+  out.warnings = compiled->warnings();
   return out;
 }
 

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include <gmock/gmock.h>
@@ -11,6 +12,10 @@
 #include "preflight/artifact.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/policy_files.h"
+#include "preflight/prepare.h"
+#include "preflight/project_path.h"
+#include "preflight/subordinate_ids.h"
+#include "preflight/tools.h"
 #include "preflight/workspace.h"
 #include "sys/files.h"
 
@@ -67,6 +72,8 @@ TEST_F(RawDisk, IsJudgedByContent) {
   EXPECT_FALSE(check_raw_disk(at("torn.raw")));
   ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
   EXPECT_THAT(check_raw_disk(at("fifo")).error().message, HasSubstr("not a regular file"));
+  fs::create_symlink(at("good.raw"), at("link.raw"));  // planted after its links were resolved
+  EXPECT_FALSE(check_raw_disk(at("link.raw")));
 }
 
 class WorkspaceFolder : public InFolder {
@@ -101,9 +108,35 @@ TEST_F(WorkspaceFolder, NeverGivesAwayTheHomeFolderByAccident) {
   EXPECT_THAT(check("nowhere").error().message, HasSubstr("No such file or directory"));
 }
 
+TEST_F(WorkspaceFolder, PathMayNotSpeakToVirtiofsd) {
+  for (const char* name : {"a,cache=always", "a\\,b", "a\nb", "a\x7f"}) {
+    fs::create_directories(at(name));
+    for (const bool explicitly : {false, true}) {
+      const auto refused = check(name, explicitly);
+      ASSERT_FALSE(refused) << name;
+      EXPECT_THAT(refused.error().message,
+                  HasSubstr("a comma, a backslash or a control character"));
+      EXPECT_THAT(refused.error().fix, HasSubstr("rename the folder"));
+    }
+  }
+  put("it's fine = naïve/x", "");
+  EXPECT_TRUE(check("it's fine = naïve"));
+  fs::create_directory_symlink(at("a,cache=always"), at("plain"));
+  EXPECT_FALSE(check("plain"));  // a link is where it leads
+}
+
+TEST_F(WorkspaceFolder, LinksInItAreNotFollowedForCredentials) {
+  put("elsewhere/.npmrc", "_authToken=x");
+  put("project/x", "");
+  fs::create_symlink(at("elsewhere/.npmrc"), at("project/.npmrc"));
+  fs::create_symlink(at("elsewhere/.npmrc"), at("project/.env"));
+  EXPECT_THAT(check("project").value().credentials, ElementsAre());
+}
+
 class PolicyFiles : public InFolder {
  protected:
   auto gather(PolicySources sources) { return gather_policies(paths(), sources); }
+  std::string fix(PolicySources sources) { return gather(std::move(sources)).error().fix; }
 };
 
 TEST_F(PolicyFiles, NoFilesAllowNothingAndAreNoError) {
@@ -120,6 +153,19 @@ TEST_F(PolicyFiles, ProjectCountsOnlyWhileItsContentIsTrusted) {
   EXPECT_EQ(gather(given).value().project_request.cpus, 3U);
   put("project/pinhole.yaml", text + "# changed\n");
   EXPECT_EQ(gather(given).error().code, "not_trusted");
+}
+
+TEST_F(PolicyFiles, EveryErrorHasAFix) {
+  EXPECT_THAT(fix({.session = {at("missing.yaml")}}), HasSubstr("--policy FILE"));
+  EXPECT_THAT(fix({.project = at("missing.yaml")}), HasSubstr("--config FILE"));
+  const std::string correct = "correct the file, then: pinhole trust " + at("project").string();
+  for (const char* text : {"version: 1\nvm: {cpus: many}\n", "a: b: c\n", "version: 1\negres: 1\n",
+                           "version: 1\negress: {ask: [a.test]}\n"}) {
+    put("project/pinhole.yaml", text);
+    EXPECT_EQ(fix({.project = at("project/pinhole.yaml")}), correct) << text;
+  }
+  put("session.yaml", "version: 1\negres: 1\n");
+  EXPECT_EQ(fix({.session = {at("session.yaml")}}), "correct the file");
 }
 
 TEST_F(PolicyFiles, ProjectMayNotOpenInternalAddresses) {
@@ -143,23 +189,205 @@ class KvmProbe : public InFolder {
     return at("qemu");
   }
   AcceleratorChoice choose(const std::string& script) {
-    return choose_accelerator(fake_qemu(script), "/kernel", at("cache/kvm-probe"));
+    return probe_accelerator(fake_qemu(script), at("kernel"), at("cache/kvm-probe"), deadline_);
   }
-  bool kvm_here() { return ::access("/dev/kvm", R_OK | W_OK) == 0; }
+  /// Again with the same program.
+  AcceleratorChoice choose_again() {
+    return probe_accelerator(at("qemu"), at("kernel"), at("cache/kvm-probe"), deadline_);
+  }
+  std::ptrdiff_t runs() {
+    return std::ranges::count(sys::read_file(at("runs"), 100).value_or(""), '\n');
+  }
+  std::chrono::milliseconds deadline_ = kProbeDeadline;
 };
 
 TEST_F(KvmProbe, BelievesAKernelThatBootedAndAsksOnce) {
-  const auto choice = choose("exit 0");
-  EXPECT_EQ(choice.accelerator, kvm_here() ? config::Accelerator::kvm : config::Accelerator::tcg);
-  choose("exit 0");
-  if (kvm_here()) EXPECT_EQ(sys::read_file(at("runs"), 100).value(), "run\n");
+  EXPECT_EQ(choose("exit 0").accelerator, config::Accelerator::kvm);
+  EXPECT_EQ(choose_again().reason, "KVM boots a kernel here");
+  EXPECT_EQ(runs(), 1);
 }
 
-TEST_F(KvmProbe, FallsBackWithTheReason) {
-  const auto choice = choose("echo 'failed to initialize kvm' >&2; exit 1");
+TEST_F(KvmProbe, KeepsARefusalWithItsReason) {
+  choose("echo 'failed to initialize kvm' >&2; exit 1");
+  const auto choice = choose_again();
   EXPECT_EQ(choice.accelerator, config::Accelerator::tcg);
-  EXPECT_THAT(choice.reason, HasSubstr("using software emulation"));
-  if (kvm_here()) EXPECT_THAT(choice.reason, HasSubstr("failed to initialize kvm"));
+  EXPECT_EQ(choice.reason,
+            "KVM is present, but QEMU cannot use it (failed to initialize kvm); using software "
+            "emulation");
+  EXPECT_EQ(runs(), 1);
+}
+
+TEST_F(KvmProbe, KeepsThatAKernelHangs) {
+  deadline_ = std::chrono::milliseconds(200);
+  choose("exec cat /dev/zero > /dev/null");
+  EXPECT_EQ(choose_again().reason,
+            "KVM is present, but a kernel hangs under it; using software emulation");
+  EXPECT_LE(runs(), 1);  // none where the shell was too slow
+}
+
+TEST_F(KvmProbe, AccidentsAreToldAsWhatTheyAreAndNotKept) {
+  EXPECT_EQ(choose("kill -KILL $$").reason,
+            "KVM is present, but the trial was killed by SIGKILL; using software emulation");
+  fs::permissions(at("qemu"), fs::perms::none);
+  put("not-a-program", "");
+  const auto broken = probe_accelerator(at("not-a-program"), at("kernel"), at("cache/kvm-probe"));
+  EXPECT_THAT(broken.reason, testing::StartsWith("KVM is present, but it could not be tried ("));
+  EXPECT_FALSE(fs::exists(at("cache/kvm-probe")));
+  fs::permissions(at("qemu"), fs::perms::owner_all);
+  EXPECT_EQ(choose("exit 0").accelerator, config::Accelerator::kvm);
+}
+
+TEST_F(KvmProbe, AsksAgainForAnotherQemuOrKernel) {
+  choose("exit 1");
+  put("kernel", "new");
+  EXPECT_EQ(choose_again().accelerator, config::Accelerator::tcg);
+  EXPECT_EQ(runs(), 2);
+  EXPECT_EQ(choose("exit 0 # replaced").accelerator, config::Accelerator::kvm);
+  EXPECT_EQ(runs(), 3);
+}
+
+TEST(SubordinateIds, AdviceOverlapsWithNobody) {
+  EXPECT_EQ(next_free_ids("", ""), "100000-165535");
+  EXPECT_EQ(next_free_ids("ana:100000:65536\n", "ana:100000:65536\n"), "200000-265535");
+  EXPECT_EQ(next_free_ids("ana:100000:65536\n", "bob:200000:65536\n"), "300000-365535");
+  EXPECT_EQ(next_free_ids("bob:300000:65536\nana:100000:65536\n", ""), "200000-265535");
+  EXPECT_EQ(next_free_ids("ana:165535:1\n", ""), "200000-265535");
+  EXPECT_EQ(next_free_ids("ana:165536:1\n", ""), "100000-165535");
+  EXPECT_EQ(next_free_ids("rubbish\nana:x:1\nana:1\n:::\n", ""), "100000-165535");
+  EXPECT_EQ(next_free_ids("all:0:4294967295\n", ""), std::nullopt);
+  EXPECT_EQ(next_free_ids("all:100000:18446744073709551615\n", ""), std::nullopt);
+}
+
+class ProjectPath : public InFolder {
+ protected:
+  ProjectPath() {
+    put("secret/key", "key");
+    put("project/seed.yaml", "#cloud-config");
+    put("project/sub/seed.yaml", "#cloud-config in sub");
+  }
+  auto resolve(std::string_view name) { return path_in_project(at("project"), name, "user_data"); }
+  auto read(std::string_view name) {
+    return read_in_project(at("project"), name, "user_data", 100);
+  }
+};
+
+TEST_F(ProjectPath, StaysInTheFolder) {
+  const fs::path project = fs::canonical(at("project"));
+  EXPECT_EQ(resolve(".").value(), project);
+  EXPECT_EQ(resolve("sub/../seed.yaml").value(), project / "seed.yaml");
+  EXPECT_EQ(resolve((project / "sub").string()).value(), project / "sub");
+  EXPECT_EQ(resolve("missing").value(), project / "missing");
+  fs::create_directory_symlink(at("project"), at("by-link"));
+  EXPECT_EQ(path_in_project(at("by-link"), ".", "workspace").value(), project);
+}
+
+TEST_F(ProjectPath, NeverLeavesItByNameOrLink) {
+  fs::create_directory_symlink(at("secret"), at("project/link"));
+  fs::create_symlink("../secret/key", at("project/file-link"));
+  for (const std::string& name :
+       {std::string(".."), std::string("../secret/key"), at("secret/key").string(),
+        std::string("link"), std::string("link/key"), std::string("link/missing"),
+        std::string("file-link"), std::string("../project-other")}) {
+    const auto refused = resolve(name);
+    ASSERT_FALSE(refused) << name;
+    EXPECT_THAT(refused.error().message, HasSubstr("may not name what lies outside its folder"));
+    EXPECT_THAT(refused.error().fix, HasSubstr("with a flag: --user-data /"));
+    EXPECT_FALSE(read(name)) << name;
+  }
+}
+
+TEST_F(ProjectPath, FilesAreReadThroughNoLinkAtAll) {
+  EXPECT_EQ(read("seed.yaml").value(), "#cloud-config");
+  EXPECT_EQ(read("sub/../sub/seed.yaml").value(), "#cloud-config in sub");
+  fs::create_symlink("seed.yaml", at("project/inner-link"));
+  EXPECT_THAT(read("inner-link").error().fix, HasSubstr("not a link"));
+  EXPECT_FALSE(read("missing"));
+  EXPECT_FALSE(read("sub"));
+  ASSERT_EQ(::mkfifo(at("project/fifo").c_str(), 0600), 0);
+  EXPECT_FALSE(read("fifo"));
+}
+
+/// prepare_vm() as far as its checks get without a machine; it wants an ordinary user.
+class Preparing : public InFolder {
+ protected:
+  void SetUp() override {
+    if (::geteuid() == 0) GTEST_SKIP() << "prepare_vm() refuses root";
+    put("secret/disk.raw", std::string(512, '\0') + "EFI PART" + std::string(1016, '\0'));
+    put("secret/seed.yaml", "#cloud-config\n");
+    put("project/x", "");
+  }
+  std::string refused(config::VmRequest request) {
+    const auto prepared = prepare_vm(
+        paths(), {.name = "web", .request = std::move(request), .folder = at("project")});
+    EXPECT_FALSE(prepared);
+    EXPECT_NE(prepared.error().fix, "");
+    EXPECT_FALSE(fs::exists(at("state")));
+    return prepared.error().message;
+  }
+};
+
+TEST_F(Preparing, ProjectFileNamesNothingOutsideItsFolder) {
+  EXPECT_THAT(refused(config::parse_vm_request("vm: {disk: ../secret/disk.raw}", "p").value()),
+              HasSubstr("outside its folder: \"disk: ../secret/disk.raw\""));
+  EXPECT_THAT(
+      refused(config::parse_vm_request("vm: {user_data: ../secret/seed.yaml}", "p").value()),
+      HasSubstr("outside its folder: \"user_data: ../secret/seed.yaml\""));
+  put("project/disk.raw", std::string(512, '\0') + "EFI PART" + std::string(1016, '\0'));
+  EXPECT_THAT(refused(config::parse_vm_request("vm: {disk: disk.raw, workspace: ..}", "p").value()),
+              HasSubstr("outside its folder: \"workspace: ..\""));
+}
+
+TEST_F(Preparing, AFlagMayNameAnything) {
+  // Gets past the disk, to the workspace that is missing.
+  EXPECT_THAT(refused({.disk = at("secret/disk.raw"), .workspace = at("missing")}),
+              HasSubstr("as the workspace: No such file or directory"));
+}
+
+TEST_F(Preparing, AnErrorWhileWritingLeavesPlanAndPoliciesAsTheyWere) {
+  if (!find_qemu()) GTEST_SKIP() << "no QEMU here";
+  PrepareOptions options{.name = "web", .accelerator = AcceleratorWish::tcg};
+  options.request.disk = at("secret/disk.raw");
+  const auto prepare = [&](const std::string& policy) {
+    options.policies.files = {{.layer = "session", .name = "p.yaml", .text = policy}};
+    return prepare_vm(paths(), options);
+  };
+  const auto text = [&](const fs::path& name) {
+    return sys::read_file(at("state/vms/web") / name, 1 << 20).value_or("none");
+  };
+  put("state/vms/other/x", "");
+  fs::permissions(at("state"), fs::perms::owner_all);
+  fs::permissions(at("state/vms"), fs::perms::owner_all);
+  auto first = prepare("old");
+  ASSERT_TRUE(first) << first.error().message;
+  const std::string plan = text("plan.json");
+  EXPECT_THAT(plan, HasSubstr("/vms/web/policy/0-session/p.yaml"));
+  EXPECT_EQ(text("policy/0-session/p.yaml"), "old");
+
+  fs::remove(at("state/vms/web/seed.iso"));
+  fs::create_directory(at("state/vms/web/seed.iso"));  // nothing can be written over it
+  options.request.cpus = 3;
+  EXPECT_EQ(prepare("new").error().code, "already_running");
+  first->lock.reset();
+  EXPECT_FALSE(prepare("new"));
+  EXPECT_EQ(text("plan.json"), plan);
+  EXPECT_EQ(text("policy/0-session/p.yaml"), "old");
+  EXPECT_FALSE(fs::exists(at("state/vms/web/policy.new")));
+
+  fs::remove(at("state/vms/web/seed.iso"));
+  ASSERT_TRUE(prepare("new"));
+  EXPECT_THAT(text("plan.json"), HasSubstr("\"cpus\":3"));
+  EXPECT_EQ(text("policy/0-session/p.yaml"), "new");
+}
+
+TEST_F(Preparing, ANewVmThatCannotBeWrittenIsTakenAwayAgain) {
+  if (!find_qemu()) GTEST_SKIP() << "no QEMU here";
+  PrepareOptions options{.name = "web", .accelerator = AcceleratorWish::tcg};
+  options.request.disk = at("secret/disk.raw");
+  put("state/vms/web/seed.iso/in-the-way", "");
+  for (const char* folder : {"state", "state/vms", "state/vms/web"})
+    fs::permissions(at(folder), fs::perms::owner_all);
+  EXPECT_FALSE(prepare_vm(paths(), options));
+  EXPECT_FALSE(fs::exists(at("state/vms/web")));
 }
 
 }  // namespace

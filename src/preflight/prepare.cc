@@ -13,6 +13,8 @@
 #include "image/user_data.h"
 #include "preflight/artifact.h"
 #include "preflight/kvm_probe.h"
+#include "preflight/project_path.h"
+#include "preflight/subordinate_ids.h"
 #include "preflight/tools.h"
 #include "preflight/workspace.h"
 #include "qemu/firmware.h"
@@ -26,6 +28,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kSmallestFreeSpace = std::uint64_t{1} << 30;
+constexpr const char* kSubuid = "/etc/subuid";
+constexpr const char* kSubgid = "/etc/subgid";
 
 /// Everything that prepare_vm() learns before it writes.
 struct Draft {
@@ -33,7 +37,6 @@ struct Draft {
   config::VmPaths paths;
   std::string user_data;
   std::vector<std::string> notes;
-  bool is_new = false;  // the VM's folder does not exist yet
 };
 
 std::string json_text(std::string_view text) {
@@ -57,25 +60,49 @@ std::string default_user_data(const sys::User& user) {
       json_text(ordinary ? user.name : "user"), user.uid);
 }
 
+Error with_default_fix(Error error, std::string fix) {
+  return error.fix.empty() ? std::move(error).with_fix(std::move(fix)) : std::move(error);
+}
+
 Result<void> read_user_data(const PrepareOptions& options, const sys::User& user, Draft& draft) {
   if (!options.request.user_data) {
     draft.user_data = default_user_data(user);
     return {};
   }
-  const fs::path file = options.folder / *options.request.user_data;
-  auto text = sys::read_file(file, image::kMaxUserData);
-  if (!text) return fail(std::move(text).error().context("the seed's user-data"));
+  const std::string& name = *options.request.user_data;
+  const fs::path file = options.folder / name;
+  auto text = options.request.user_data_from_project
+                  ? read_in_project(options.folder, name, "user_data", image::kMaxUserData)
+                  : sys::read_file(file, image::kMaxUserData);
+  if (!text) {
+    return fail(with_default_fix(std::move(text).error().context("the seed's user-data"),
+                                 "name a file of cloud-init user-data: --user-data FILE"));
+  }
   draft.user_data = *std::move(text);
-  PINHOLE_TRY(const image::Notes notes, image::check_user_data(draft.user_data, file.string()));
-  draft.notes.insert(draft.notes.end(), notes.begin(), notes.end());
+  auto notes = image::check_user_data(draft.user_data, file.string());
+  if (!notes) {
+    return fail(with_default_fix(std::move(notes).error(),
+                                 fmt::format("correct the file: {}", file.string())));
+  }
+  draft.notes.insert(draft.notes.end(), notes->begin(), notes->end());
   return {};
+}
+
+/// Links resolved; a disk that is not there is check_raw_disk's to tell.
+Result<fs::path> disk_path(const PrepareOptions& options) {
+  const std::string& name = *options.request.disk;
+  if (options.request.disk_from_project) return path_in_project(options.folder, name, "disk");
+  std::error_code error;
+  const fs::path path = fs::absolute(options.folder / name, error);
+  fs::path real = fs::weakly_canonical(path, error);
+  return error ? path : real;  // opening it says what is wrong
 }
 
 Result<void> choose_disk(const PrepareOptions& options, Draft& draft) {
   config::VmPlan& plan = draft.plan;
   if (options.request.disk) {
-    plan.disk = {.path = fs::absolute(options.folder / *options.request.disk).lexically_normal(),
-                 .format = config::DiskFormat::raw};
+    PINHOLE_TRY(const fs::path path, disk_path(options));
+    plan.disk = {.path = path, .format = config::DiskFormat::raw};
     plan.image_sha256 = {};
     return check_raw_disk(plan.disk.path);
   }
@@ -120,20 +147,30 @@ Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& op
   return {};
 }
 
+Error no_subordinate_ids(const sys::User& user) {
+  constexpr std::uint64_t kLargestFile = 1 << 20;
+  const auto ids = next_free_ids(sys::read_file(kSubuid, kLargestFile).value_or(""),
+                                 sys::read_file(kSubgid, kLargestFile).value_or(""));
+  return Error{.message = fmt::format("user \"{}\" has no subordinate ids, which a workspace needs",
+                                      user.name),
+               .fix = ids ? fmt::format("sudo usermod --add-subuids {0} --add-subgids {0} {1}",
+                                        *ids, user.name)
+                          : fmt::format("give \"{}\" 65536 ids of its own in {} and {}", user.name,
+                                        kSubuid, kSubgid)};
+}
+
 Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& options,
                               const sys::User& user, Draft& draft) {
   if (!options.request.workspace) return {};
-  PINHOLE_TRY(const Workspace workspace,
-              check_workspace(options.folder / *options.request.workspace,
-                              options.workspace_explicit, user, paths));
-  PINHOLE_TRY(draft.plan.virtiofsd, find_virtiofsd());
-  if (!sys::subordinate_ids("/etc/subuid", user) || !sys::subordinate_ids("/etc/subgid", user)) {
-    return fail(Error{
-        .message =
-            fmt::format("user \"{}\" has no subordinate ids, which a workspace needs", user.name),
-        .fix = fmt::format(
-            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", user.name)});
+  fs::path folder = options.folder / *options.request.workspace;
+  if (options.request.workspace_from_project) {
+    PINHOLE_TRY(folder, path_in_project(options.folder, *options.request.workspace, "workspace"));
   }
+  PINHOLE_TRY(const Workspace workspace,
+              check_workspace(folder, options.workspace_explicit, user, paths));
+  PINHOLE_TRY(draft.plan.virtiofsd, find_virtiofsd());
+  if (!sys::subordinate_ids(kSubuid, user) || !sys::subordinate_ids(kSubgid, user))
+    return fail(no_subordinate_ids(user));
   draft.plan.workspace = workspace.path;
   draft.plan.workspace_markers = options.markers;
   for (const std::string& name : workspace.credentials) {
@@ -158,6 +195,9 @@ Result<void> check_efi_vars(const PrepareOptions& options, const Draft& draft) {
   return {};
 }
 
+fs::path policies_of(const Draft& draft) { return draft.paths.dir / "policy"; }
+fs::path new_policies(const Draft& draft) { return draft.paths.dir / "policy.new"; }
+
 Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& options) {
   PINHOLE_TRY_VOID(check_not_root());
   PINHOLE_TRY(const sys::User user, sys::current_user());
@@ -180,22 +220,34 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
   draft.plan.instance_id = image::instance_id(
       draft.plan.image_sha256.empty() ? draft.plan.disk.path.string() : draft.plan.image_sha256,
       draft.user_data);
-  std::error_code error;
-  draft.is_new = !fs::exists(draft.paths.plan, error);
   return draft;
 }
 
+/// Beside those that the VM had, which replace_plan() takes away once nothing can fail any more.
 Result<void> write_policies(const Policies& policies, Draft& draft) {
-  const fs::path folder = draft.paths.dir / "policy";
-  PINHOLE_TRY_VOID(sys::remove_tree(folder));
+  PINHOLE_TRY_VOID(sys::remove_tree(new_policies(draft)));
   int number = 0;
   for (const PolicyFile& file : policies.files) {
     // A folder each, so that the file keeps the name that messages call it by.
-    const fs::path copy = folder / fmt::format("{}-{}", number++, file.layer) / file.name;
+    const fs::path name = fs::path(fmt::format("{}-{}", number++, file.layer)) / file.name;
+    const fs::path copy = new_policies(draft) / name;
     PINHOLE_TRY_VOID(sys::make_private_dir(copy.parent_path()));
     PINHOLE_TRY_VOID(sys::write_file_atomic(copy, file.text));
-    draft.plan.policy.push_back({.layer = file.layer, .path = copy, .name = file.name});
+    draft.plan.policy.push_back(
+        {.layer = file.layer, .path = policies_of(draft) / name, .name = file.name});
   }
+  return {};
+}
+
+/// What needs space is written first; then names change.
+Result<void> replace_plan(const Draft& draft) {
+  const fs::path new_plan = draft.paths.plan.string() + ".new";
+  PINHOLE_TRY_VOID(sys::write_file_atomic(new_plan, config::to_json(draft.plan)));
+  PINHOLE_TRY_VOID(sys::remove_tree(policies_of(draft)));
+  std::error_code error;
+  if (!draft.plan.policy.empty()) fs::rename(new_policies(draft), policies_of(draft), error);
+  if (!error) fs::rename(new_plan, draft.paths.plan, error);
+  if (error) return fail("cannot replace {}: {}", draft.paths.plan.string(), error.message());
   return {};
 }
 
@@ -245,7 +297,7 @@ Result<void> write_all_files(const PrepareOptions& options, Draft& draft) {
                                      draft.paths.seed));
   PINHOLE_TRY_VOID(write_efi_vars(options, draft));
   PINHOLE_TRY_VOID(make_overlay(draft));
-  return sys::write_file_atomic(draft.paths.plan, config::to_json(draft.plan));
+  return replace_plan(draft);
 }
 
 }  // namespace
@@ -261,8 +313,10 @@ Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& op
                                          draft.plan.name),
                       .code = "already_running"});
   }
+  std::error_code error;
+  const bool is_new = !fs::exists(draft.paths.plan, error);
   if (auto written = write_all_files(options, draft); !written) {
-    if (draft.is_new) (void)sys::remove_tree(draft.paths.dir);
+    (void)sys::remove_tree(is_new ? draft.paths.dir : new_policies(draft));
     return fail(std::move(written).error().context(
         fmt::format("cannot prepare VM \"{}\"", draft.plan.name)));
   }

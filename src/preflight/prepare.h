@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From words to a VmPlan: everything that can be checked before a machine starts is checked here,
-// and only then is anything written. An error leaves the VM as it was.
+// and only then is anything written. An error in the checks changes nothing. One while writing
+// takes a new VM away again and leaves an old one its disk, plan and policies; its seed may be the
+// new one by then (the next `up` makes it again), and its EFI variables fresh where that was asked
+// for.
 #pragma once
 
 #include <filesystem>

@@ -3,29 +3,25 @@
 
 #include <unistd.h>
 
-#include "base/printable.h"
-#include "sys/files.h"
+#include <algorithm>
+
+#include "preflight/project_path.h"
+#include "sys/guest_dir.h"
 
 namespace pinhole::preflight {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool is_inside(const fs::path& inner, const fs::path& outer) {
-  const auto relative = inner.lexically_relative(outer);
-  return !relative.empty() && *relative.begin() != "..";
-}
-
 /// A name only, or a name and a content; the top of the folder is looked at, not the whole tree.
-bool looks_like_credential(const fs::directory_entry& entry) {
-  const std::string name = entry.path().filename().string();
+bool looks_like_credential(const sys::GuestDir& folder, const std::string& name) {
   if (name == ".env" || name == ".netrc" || name == ".pypirc" || name == ".git-credentials")
     return true;
   if (name.starts_with("id_") && !name.ends_with(".pub")) return true;
   if (name.ends_with(".pem") || name.ends_with(".key")) return true;
   if (name != ".npmrc") return false;
   constexpr std::uint64_t kLargest = 64 << 10;
-  const auto content = sys::read_file(entry.path(), kLargest);
+  const auto content = folder.read(name, kLargest);
   return content && content->contains("_authToken");
 }
 
@@ -33,16 +29,27 @@ std::vector<std::string> find_credentials(const fs::path& folder) {
   constexpr int kMostEntries = 10'000;
   constexpr std::size_t kMostFound = 20;
   std::vector<std::string> found;
+  const auto opened = sys::GuestDir::open(folder);
+  if (!opened) return found;
   std::error_code error;
   int seen = 0;
   for (fs::directory_iterator it(folder, error), end; !error && it != end && seen < kMostEntries;
        it.increment(error), ++seen) {
     std::error_code ignored;
-    if (it->is_regular_file(ignored) && looks_like_credential(*it) && found.size() < kMostFound) {
-      found.push_back(it->path().filename().string());
+    const std::string name = it->path().filename().string();
+    if (found.size() < kMostFound && fs::is_regular_file(it->symlink_status(ignored)) &&
+        looks_like_credential(*opened, name)) {
+      found.push_back(name);
     }
   }
   return found;
+}
+
+/// virtiofsd takes the folder as part of `-o source=…,cache=…`: these would end it or escape it.
+bool is_plain(std::string_view path) {
+  return std::ranges::none_of(path, [](char c) {
+    return c == ',' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  });
 }
 
 }  // namespace
@@ -66,6 +73,13 @@ Result<Workspace> check_workspace(const fs::path& folder, bool explicitly, const
         Error{.message = fmt::format("cannot use {} as the workspace: user \"{}\" may not read it",
                                      path.string(), user.name),
               .fix = "name a folder of yours: --workspace DIR"});
+  }
+  if (!is_plain(path.string())) {
+    return fail(
+        Error{.message = fmt::format("cannot use {} as the workspace: its path has a comma, "
+                                     "a backslash or a control character",
+                                     path.string()),
+              .fix = "rename the folder, or name another: --workspace DIR"});
   }
   if (path == "/") {
     return fail(Error{

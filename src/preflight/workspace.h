@@ -19,7 +19,7 @@ struct Workspace {
 };
 
 /// `explicitly`: the user named the folder with a flag; then a home folder is his decision, but "/"
-/// and a folder with Pinhole's own state never are.
+/// and a folder with Pinhole's own state never are, nor one that virtiofsd's options cannot spell.
 Result<Workspace> check_workspace(const std::filesystem::path& folder, bool explicitly,
                                   const sys::User& user, const config::Paths& paths);
 
