@@ -28,20 +28,46 @@ install_missing() {
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
+has_ids() { grep -qE "^($1|$(id -u "$1")):" "$2"; }
+
+# The first 65536 ids that nobody in /etc/subuid or /etc/subgid has: a range that two users share would let each change
+# the other's files.
+free_ids() {
+  awk -F: '{ end = $2 + $3; if (end > top) top = end }
+           END { first = 100000; while (first < top) first += 65536; print first "-" first + 65535 }' /etc/subuid /etc/subgid
+}
+
+exec_as_user() {
+  local user=$1 home=$2; shift 2
+  cd "$home/checkout"
+  exec runuser -u "$user" -- env -u XDG_RUNTIME_DIR -u XDG_DATA_HOME -u XDG_STATE_HOME -u XDG_CONFIG_HOME -u XDG_CACHE_HOME \
+    HOME="$home" USER="$user" LOGNAME="$user" TMPDIR=/tmp PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+    "$home/checkout/scripts/$(basename "$0")" "$@"
+}
+
 # Pinhole refuses to run VMs as root. Started by root (as in a container), this script goes on as user "pinhole", on a copy
 # of the files in that user's home folder.
 leave_root() {
   [ "$(id -u)" -eq 0 ] || return 0
-  local user=pinhole home copy
+  local user=pinhole home copy range
   if ! id "$user" >/dev/null 2>&1; then
     say "creating the ordinary user \"$user\": nothing runs as root"
     useradd --create-home --shell /bin/bash "$user"
   fi
-  grep -q "^$user:" /etc/subuid || usermod --add-subuids 100000-165535 "$user"
-  grep -q "^$user:" /etc/subgid || usermod --add-subgids 100000-165535 "$user"
+  touch /etc/subuid /etc/subgid
+  if ! has_ids "$user" /etc/subuid || ! has_ids "$user" /etc/subgid; then
+    range=$(free_ids)
+    usermod --add-subuids "$range" --add-subgids "$range" "$user"
+  fi
   home=$(getent passwd "$user" | cut -d: -f6)
   copy=$home/checkout
   say "going on as user \"$user\" in $copy"
+  if [ "$top" -ef "$copy" ]; then
+    exec_as_user "$user" "$home" "$@"
+  fi
+  # One run at a time: the next one waits here until this one has ended (its processes inherit the descriptor).
+  exec 9>"$home/.checkout.lock"
+  flock -w 3600 9 || { say "another run has held $copy for an hour"; exit 1; }
   # The same place each time, so that the compiler cache finds its entries again; build/ stays.
   install -d -o "$user" -g "$user" "$copy"
   find "$copy" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
@@ -50,19 +76,17 @@ leave_root() {
      tar --null --files-from=- --create --file=-) |
     tar --extract --no-same-owner --file=- --directory="$copy"
   chown -R "$user:" "$copy"
-  cd "$copy"
-  exec runuser -u "$user" -- env -u XDG_RUNTIME_DIR -u XDG_DATA_HOME -u XDG_STATE_HOME -u XDG_CONFIG_HOME -u XDG_CACHE_HOME \
-    HOME="$home" USER="$user" LOGNAME="$user" TMPDIR=/tmp PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
-    "$copy/scripts/$(basename "$0")" "$@"
+  exec_as_user "$user" "$home" "$@"
 }
 
 check_subordinate_ids() {
-  local user; user=$(id -un)
-  if ! grep -q "^$user:" /etc/subuid || ! grep -q "^$user:" /etc/subgid; then
-    say "user \"$user\" has no subordinate ids; image builds and workspaces need them"
-    say "adding them with sudo usermod"
-    sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$user"
-  fi
+  local user range; user=$(id -un)
+  if has_ids "$user" /etc/subuid && has_ids "$user" /etc/subgid; then return 0; fi
+  range=$(free_ids)
+  say "user \"$user\" has no subordinate ids; image builds and workspaces need them"
+  command -v sudo >/dev/null || { say "as root: usermod --add-subuids $range --add-subgids $range $user"; exit 1; }
+  say "adding $range with sudo usermod"
+  sudo usermod --add-subuids "$range" --add-subgids "$range" "$user"
 }
 
 # build PRESET [target…]

@@ -31,6 +31,15 @@ json::object describe(const Vm& vm) {
             {"reason", "its supervisor does not answer"}};
   }
   auto last = supervisor::read_last_state(vm.paths.status_log);
+  if (const auto lock = sys::try_lock(vm.paths.lock); lock && !*lock) {
+    return {{"name", vm.name},
+            {"state", static_cast<int>(last.state)},
+            {"state_name", std::string(to_string(last.state))},
+            {"since", last.time},
+            {"reason",
+             "its supervisor runs, but cannot be reached from here (starting, stopping, or another "
+             "XDG_RUNTIME_DIR)"}};
+  }
   using supervisor::VmState;
   if (last.state != VmState::stopped && last.state != VmState::error) {
     // Nobody is there to have written the end: it was killed, or the host went down.
