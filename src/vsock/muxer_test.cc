@@ -267,6 +267,28 @@ TEST_F(MuxerTest, WindowGrowsWithUseUpToItsLimit) {
   EXPECT_EQ(window, kLargestWindow);
 }
 
+TEST_F(MuxerTest, GuestThatSendsNoMoreThanItsOwnBufferHoldsNeverWaits) {
+  constexpr std::uint32_t kOwn = 64 * 1024;
+  PacketHeader request = header(Op::request);
+  request.buf_alloc = kOwn;
+  send(request);
+  ASSERT_EQ(pump(), Ops{Op::response});
+  std::uint64_t sent = 0;
+  std::uint32_t told = 0;  // fwd_cnt, as the guest knows it
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_LT(sent - told, kOwn) << "the guest waits for credit that never comes";
+    PacketHeader data = header(Op::rw);
+    data.buf_alloc = kOwn;
+    std::string bytes(kOwn - (sent - told), 'x');
+    data.len = static_cast<std::uint32_t>(bytes.size());
+    const iovec part{bytes.data(), bytes.size()};
+    muxer.on_packet(data, {&part, 1}, now);
+    sent += bytes.size();
+    pump();
+    if (!rx.packets.empty()) told = rx.packets.back().first.fwd_cnt;
+  }
+}
+
 TEST_F(MuxerTest, HostIsReadOnlyAsFarAsTheGuestHasCredit) {
   PacketHeader request = header(Op::request);
   request.buf_alloc = 10;
