@@ -99,9 +99,21 @@ sockaddr_in tcp_address(const char* host, std::uint16_t port) {
   return address;
 }
 
+/// As Pinhole's agent does (src/agent/endpoint.cc): Linux has no more of a vsock stream under way
+/// than its own buffer holds, 256 KiB unless told. TCP finds its size by itself.
+void widen_window(int fd, sa_family_t family) {
+  constexpr unsigned long long kWindow = 1024 * 1024;
+  if (family != AF_VSOCK) return;
+  for (const int option : {SO_VM_SOCKETS_BUFFER_MAX_SIZE, SO_VM_SOCKETS_BUFFER_SIZE}) {
+    if (::setsockopt(fd, AF_VSOCK, option, &kWindow, sizeof kWindow) != 0) die("buffer size");
+  }
+}
+
 template <typename Address>
 int listener(Address address) {
-  const int fd = ::socket(reinterpret_cast<sockaddr&>(address).sa_family, SOCK_STREAM, 0);
+  const sa_family_t family = reinterpret_cast<sockaddr&>(address).sa_family;
+  const int fd = ::socket(family, SOCK_STREAM, 0);
+  widen_window(fd, family);
   if (::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
       ::listen(fd, 16) != 0)
     die("listen");
@@ -110,7 +122,9 @@ int listener(Address address) {
 
 template <typename Address>
 int connected(Address address) {
-  const int fd = ::socket(reinterpret_cast<sockaddr&>(address).sa_family, SOCK_STREAM, 0);
+  const sa_family_t family = reinterpret_cast<sockaddr&>(address).sa_family;
+  const int fd = ::socket(family, SOCK_STREAM, 0);
+  widen_window(fd, family);
   if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die("connect");
   return fd;
 }

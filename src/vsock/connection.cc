@@ -341,8 +341,10 @@ PacketHeader Connection::make_header(Op op, std::uint32_t len, std::uint32_t fla
 
 Verdict Connection::serve(GuestRx& rx, TimePoint now, bool& starved) {
   if (const auto op = next_control()) {
-    // A guest that has used a whole window while its reader keeps up is worth a larger one.
-    if (*op == Op::credit_update && received_ >= window_ && to_host_.size() < window_ / 2) {
+    // A guest that has used a whole window while its reader keeps up is worth a larger one, if it
+    // would make use of it (see credit_update_due()).
+    if (*op == Op::credit_update && received_ >= window_ && to_host_.size() < window_ / 2 &&
+        peer_alloc_ > window_) {
       window_ = pool_.grow(window_);
     }
     const std::uint32_t flags = *op == Op::shutdown ? shutdown_to_tell() : 0;

@@ -35,7 +35,7 @@ class MuxerTest : public ::testing::Test {
             .src_port = guest_port,
             .dst_port = host_port,
             .op = static_cast<std::uint16_t>(op),
-            .buf_alloc = 256 * 1024};
+            .buf_alloc = kLargestWindow};
   }
   void send(const PacketHeader& packet, std::string payload = "") {
     const iovec part{payload.data(), payload.size()};
@@ -285,7 +285,10 @@ TEST_F(MuxerTest, GuestThatSendsNoMoreThanItsOwnBufferHoldsNeverWaits) {
     muxer.on_packet(data, {&part, 1}, now);
     sent += bytes.size();
     pump();
-    if (!rx.packets.empty()) told = rx.packets.back().first.fwd_cnt;
+    if (!rx.packets.empty()) {
+      told = rx.packets.back().first.fwd_cnt;
+      EXPECT_EQ(rx.packets.back().first.buf_alloc, kOwn);  // more would be of no use to it
+    }
   }
 }
 

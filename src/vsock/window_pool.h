@@ -18,7 +18,7 @@ inline constexpr std::size_t kMaxBuffered = std::size_t{16} << 20;
 /// to. Powers of two, as ByteQueue's capacities are, so that a window is also a bound of memory.
 inline constexpr std::uint32_t kSmallestWindow = 4 * 1024;
 inline constexpr std::uint32_t kFirstWindow = 64 * 1024;
-inline constexpr std::uint32_t kLargestWindow = 256 * 1024;
+inline constexpr std::uint32_t kLargestWindow = 1024 * 1024;
 static_assert(kMaxConnections * kSmallestWindow < kMaxBuffered);
 
 /// Hands out windows so that their sum stays within kMaxBuffered. A promised window cannot be taken
