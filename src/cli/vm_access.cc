@@ -72,7 +72,7 @@ Result<bool> stop_vm(const Vm& vm, bool force) {
   }
   PINHOLE_TRY(const auto answer, client->request({{"op", "stop"}, {"force", force}}));
   constexpr auto kLongestStop = std::chrono::seconds(120);
-  if (!client->wait_closed(kLongestStop)) {
+  if (!client->wait_ended(kLongestStop)) {
     return fail(Error{
         .message = fmt::format("VM \"{}\" did not stop within {} s", vm.name, kLongestStop.count()),
         .fix = fmt::format("pinhole down --force {}", vm.name)});

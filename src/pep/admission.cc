@@ -33,6 +33,15 @@ std::expected<std::vector<http::Endpoint>, Refusal> require_public(const http::H
   return endpoints;
 }
 
+/// What the user would write, if it is meant; the guest cannot.
+std::string way_to_allow(const policy::Request& request, const policy::Verdict& verdict) {
+  if (verdict.rule != "default") return "if it is meant, narrow the rule at " + verdict.rule;
+  const std::string target = request.way == policy::Way::connect
+                                 ? fmt::format("https://{}:{}", request.host.in_url(), request.port)
+                                 : request.text();
+  return fmt::format("if it is meant, add to your policy's egress.allow:  - {}", target);
+}
+
 }  // namespace
 
 Refusal record_refusal(Door& door, const RequestNote& note, Refusal refusal) {
@@ -49,7 +58,7 @@ std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request
     Refusal refusal{.code = "denied_by_policy",
                     .detail = verdict.reason,
                     .rule = verdict.rule,
-                    .fix = "pinhole policy explain " + request.text()};
+                    .fix = way_to_allow(request, verdict)};
     return std::unexpected(record_refusal(door, note, std::move(refusal)));
   }
   if (declared_body > verdict.limits.request_body) {

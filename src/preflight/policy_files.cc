@@ -102,7 +102,11 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
     auto document = yaml::parse(file.text, file.name);
     if (!document) return fail(with_correction(std::move(document).error(), sources));
     layers.push_back(
-        {.kind = kind_of(file.layer), .document = *std::move(document), .foreign_keys = {"vm"}});
+        {.kind = kind_of(file.layer),
+         .document = *std::move(document),
+         // Only a project describes a machine; elsewhere the key would be read by nobody.
+         .foreign_keys = file.layer == "project" ? std::vector<std::string>{"vm"}
+                                                 : std::vector<std::string>{}});
   }
   const auto compiled = policy::Policy::compile(std::move(layers));
   if (!compiled) return fail(with_correction(compiled.error(), sources));

@@ -66,7 +66,10 @@ Error error_from(const json::object& answer) {
 Result<ControlClient> ControlClient::connect(const std::filesystem::path& socket) {
   auto connected = sys::connect_unix(socket);
   if (!connected) return fail(Error{.message = "it is not running", .code = "not_running"});
-  return ControlClient(*std::move(connected));
+  ControlClient client(*std::move(connected));
+  // Gone already, perhaps; then there is nothing to wait for either.
+  if (auto process = sys::peer_process(client.socket_.get())) client.process_ = *std::move(process);
+  return client;
 }
 
 Result<std::string> ControlClient::read_line(milliseconds limit) {
@@ -103,14 +106,8 @@ Result<json::object> ControlClient::request(json::object message, milliseconds l
   return std::move(answer);
 }
 
-bool ControlClient::wait_closed(milliseconds limit) {
-  const auto deadline = steady_clock::now() + limit;
-  std::array<char, 4096> ignored;
-  while (wait_readable(socket_.get(), deadline)) {
-    const ssize_t n = ::read(socket_.get(), ignored.data(), ignored.size());
-    if (n == 0 || (n < 0 && errno != EINTR)) return true;
-  }
-  return false;
+bool ControlClient::wait_ended(milliseconds limit) {
+  return !process_ || wait_readable(process_.get(), steady_clock::now() + limit);
 }
 
 Fd ControlClient::take_stream(std::string& already_read) {

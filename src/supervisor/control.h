@@ -8,7 +8,7 @@
 //   status  state, reason, stages, pids, nonce and boot id of this boot
 //   facts   what `pinhole verify` judges from outside: QMP's devices, argv, the PEP's counters
 //   note    {"text":…} goes into the audit log as a record of its chain
-//   stop    {"force":bool}; the connection closes when the VM is gone
+//   stop    {"force":bool}; the supervisor's process ends when the VM is gone
 //   agent   after the answer line the connection is a byte stream to the guest's agent (port 441)
 //
 // The socket lies in a 0700 folder, and the supervisor checks that its peer is the same user.
@@ -36,8 +36,8 @@ class ControlClient {
   /// Sends a request and returns the answer; {"ok":false} becomes an Error.
   Result<boost::json::object> request(boost::json::object message,
                                       std::chrono::milliseconds limit = std::chrono::seconds(30));
-  /// Waits until the supervisor closes the connection. False when `limit` passed first.
-  bool wait_closed(std::chrono::milliseconds limit);
+  /// Waits until the supervisor's process has ended, and with it everything of its VM. False when `limit` passed first.
+  bool wait_ended(std::chrono::milliseconds limit);
   /// The connection after an "agent" request, with what has been read of the stream already.
   Fd take_stream(std::string& already_read);
 
@@ -46,6 +46,7 @@ class ControlClient {
   Result<std::string> read_line(std::chrono::milliseconds limit);
 
   Fd socket_;
+  Fd process_;  // a pidfd
   std::string received_;
 };
 

@@ -102,8 +102,6 @@ asio::awaitable<void> Supervisor::serve_control(Socket socket) {
   if (op == "agent") co_return co_await relay_to_agent(std::move(socket));
   const json::object reply = co_await answer(std::move(request));
   co_await write_text(&socket, json::serialize(reply) + "\n");
-  // A client that asked for the end waits for it: the connection closes when this process does.
-  if (op == "stop") co_await read_line(&socket, 1);
 }
 
 asio::awaitable<json::object> Supervisor::answer(json::object request) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -94,6 +95,17 @@ Result<std::pair<Fd, Fd>> make_pipe() {
   if (::pipe2(ends.data(), O_CLOEXEC) != 0)
     return fail("cannot create a pipe: {}", errno_text(errno));
   return std::pair(Fd(ends[0]), Fd(ends[1]));
+}
+
+Result<Fd> peer_process(int socket) {
+  ucred credentials{};
+  socklen_t size = sizeof(credentials);
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    return fail("cannot tell who listens: {}", errno_text(errno));
+  }
+  Fd process(static_cast<int>(::syscall(SYS_pidfd_open, credentials.pid, 0)));
+  if (!process) return fail("cannot watch process {}: {}", credentials.pid, errno_text(errno));
+  return process;
 }
 
 Result<std::uint32_t> peer_uid(int socket) {

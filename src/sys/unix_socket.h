@@ -39,6 +39,9 @@ Result<std::pair<Fd, Fd>> socket_pair();
 /// Read end, write end, CLOEXEC.
 Result<std::pair<Fd, Fd>> make_pipe();
 
+/// A pidfd of the process that listens at the other end (SO_PEERCRED): readable once that process has ended.
+Result<Fd> peer_process(int socket);
+
 /// The uid of the process that opened the other end (SO_PEERCRED).
 Result<std::uint32_t> peer_uid(int socket);
 
