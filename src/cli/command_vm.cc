@@ -61,7 +61,8 @@ json::object describe(const Vm& vm) {
   return out;
 }
 
-std::string text_of(const json::object& object, std::string_view key) {
+/// A member of whatever type, as text for people.
+std::string shown(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   if (value == nullptr) return {};
   return printable(value->is_string() ? std::string(value->get_string()) : json::serialize(*value),
@@ -77,9 +78,8 @@ Result<int> list(bool as_json) {
   print_line(fmt::format("{:<20} {:<10} {:<12} {}", "NAME", "STATE", "IMAGE", "WORKSPACE"));
   for (const json::value& item : all) {
     const json::object& vm = item.get_object();
-    print_line(fmt::format("{:<20} {:<10} {:<12} {}", text_of(vm, "name"),
-                           text_of(vm, "state_name"), text_of(vm, "image"),
-                           text_of(vm, "workspace")));
+    print_line(fmt::format("{:<20} {:<10} {:<12} {}", shown(vm, "name"), shown(vm, "state_name"),
+                           shown(vm, "image"), shown(vm, "workspace")));
   }
   return 0;
 }
@@ -90,12 +90,12 @@ Result<int> show_status(const std::string& name, bool as_json) {
   const json::object status = describe(vm);
   if (as_json) return print_line(json::serialize(status)), 0;
   const json::value* state = status.if_contains("state");
-  print_line(fmt::format("{}: {} ({})", vm.name, text_of(status, "state_name"),
+  print_line(fmt::format("{}: {} ({})", vm.name, shown(status, "state_name"),
                          state != nullptr ? json::serialize(*state) : "?"));
   for (const char* key :
        {"reason", "since", "uptime_s", "image", "accelerator", "accelerator_reason", "workspace",
         "policy", "audit_head", "boot_id", "instance_id"}) {
-    if (const std::string value = text_of(status, key); !value.empty())
+    if (const std::string value = shown(status, key); !value.empty())
       print_line(fmt::format("  {:<20} {}", key, value));
   }
   if (const json::value* stages = status.if_contains("stages");
@@ -103,8 +103,8 @@ Result<int> show_status(const std::string& name, bool as_json) {
     for (const auto& [stage, value] : stages->get_object()) {
       if (value.is_object()) {
         print_line(fmt::format("  stage {:<14} {}  {}", printable(stage),
-                               text_of(value.get_object(), "ok") == "true" ? "ok" : "FAILED",
-                               text_of(value.get_object(), "detail")));
+                               shown(value.get_object(), "ok") == "true" ? "ok" : "FAILED",
+                               shown(value.get_object(), "detail")));
       }
     }
   }

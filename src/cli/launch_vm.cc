@@ -10,6 +10,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/json.h"
 #include "base/printable.h"
 #include "cli/interrupts.h"
 #include "cli/terminal.h"
@@ -35,11 +36,6 @@ std::map<std::string, std::string> supervisor_environment() {
     if (const auto value = sys::env(name)) out[name] = *value;
   }
   return out;
-}
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
 /// What a stage's name means while one waits for the next.

@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 
 #include "audit/verify.h"
+#include "base/json.h"
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "base/strings.h"
@@ -58,11 +59,6 @@ struct Plan {
   std::vector<wire::Probe> probes;
   std::size_t interfaces, first_connect, udp, vsock, allowed, first_denied, end_denied, marker;
 };
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
 
 std::int64_t number_of(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);

@@ -115,14 +115,18 @@ ResponseFraming choose_framing(const ResponseHead& head, std::string_view reques
 }
 
 void append_response_head(std::string& out, const ResponseHead& head, const ResponseStyle& style) {
-  fmt::format_to(std::back_inserter(out), "HTTP/1.1 {} {}\r\n", head.status, head.reason);
+  // Appended piece by piece: this is on the way of every answer, and a format string costs twice as much.
+  out.append("HTTP/1.1 ").append(fmt::format_int(head.status).c_str()).append(" ");
+  out.append(head.reason).append("\r\n");
   for (const auto& [name, value] : http::headers_for_client(head.headers)) {
     out.append(name).append(": ").append(value).append("\r\n");
   }
   const bool tells_length = head.status >= 200 && head.status != 204;
   if (style.framing == ResponseFraming::chunked) out += "Transfer-Encoding: chunked\r\n";
   if (style.framing != ResponseFraming::chunked && head.content_length && tells_length) {
-    fmt::format_to(std::back_inserter(out), "Content-Length: {}\r\n", *head.content_length);
+    out.append("Content-Length: ")
+        .append(fmt::format_int(*head.content_length).c_str())
+        .append("\r\n");
   }
   if (head.status >= 200) {
     if (!style.keep_alive) out += "Connection: close\r\n";

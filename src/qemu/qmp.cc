@@ -5,6 +5,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/printable.h"
 
@@ -16,11 +17,6 @@ namespace json = boost::json;
 constexpr std::size_t kLongestLine = 1 << 20;
 constexpr std::size_t kMostPending = 64;
 constexpr unsigned kDeepestBus = 8;
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
 
 Result<void> collect_bus(const json::value& devices, unsigned depth, std::vector<PciDevice>& into) {
   if (!devices.is_array() || depth > kDeepestBus) return fail("query-pci: not a list of devices");

@@ -10,6 +10,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/json.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
 
@@ -30,11 +31,6 @@ bool wait_readable(int fd, steady_clock::time_point deadline) {
     if (ready > 0) return true;
     if (ready < 0 && errno != EINTR) return false;
   }
-}
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
 }  // namespace

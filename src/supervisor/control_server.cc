@@ -8,6 +8,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/printable.h"
 #include "qemu/args.h"
@@ -61,11 +62,6 @@ asio::awaitable<void> copy(Socket* from, Socket* to) {
   }
   error_code ignored;
   to->shutdown(Socket::shutdown_send, ignored);
-}
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
 }  // namespace

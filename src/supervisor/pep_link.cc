@@ -5,6 +5,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/printable.h"
 
@@ -14,11 +15,6 @@ namespace {
 namespace json = boost::json;
 constexpr std::size_t kLongestLine = 64 << 10;
 constexpr auto kReplyDeadline = std::chrono::seconds(5);
-
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
 
 }  // namespace
 
