@@ -32,12 +32,13 @@ Result<void> check_ids(const sys::User& user) {
   for (const char* file : {"/etc/subuid", "/etc/subgid"}) {
     const auto range = sys::subordinate_ids(file, user);
     if (range && range->count >= kIdsNeeded) continue;
-    Error error{.message = fmt::format("cannot build an image: {} grants user \"{}\" no {} "
-                                       "subordinate ids",
-                                       file, user.name, kIdsNeeded),
-                .fix = fmt::format("sudo usermod --add-subuids 100000-165535 --add-subgids "
-                                   "100000-165535 {}",
-                                   user.name)};
+    Error error{
+        .message = fmt::format("cannot build an image: {} grants user \"{}\" no {} "
+                               "subordinate ids",
+                               file, user.name, kIdsNeeded),
+        .fix = fmt::format("sudo usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST {}   "
+                           "(65536 ids that nobody has in /etc/subuid and /etc/subgid)",
+                           user.name)};
     if (user.uid == 0) error.fix = "run it as an ordinary user; root is never needed";
     return fail(std::move(error));
   }

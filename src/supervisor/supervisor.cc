@@ -185,12 +185,13 @@ Result<void> Supervisor::start_virtiofsd() {
   const auto uids = sys::subordinate_ids("/etc/subuid", user);
   const auto gids = sys::subordinate_ids("/etc/subgid", user);
   if (!uids || !gids) {
-    return fail(Error{
-        .message = fmt::format(
-            "user \"{}\" has no subordinate ids, which the workspace's file daemon needs",
-            user.name),
-        .fix = fmt::format(
-            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", user.name)});
+    return fail(
+        Error{.message = fmt::format(
+                  "user \"{}\" has no subordinate ids, which the workspace's file daemon needs",
+                  user.name),
+              .fix = fmt::format("sudo usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST "
+                                 "{}   (a range that nobody has)",
+                                 user.name)});
   }
   PINHOLE_TRY(const Fd listener, sys::listen_unix(paths_.fs_socket));
   sys::set_blocking(listener.get());

@@ -54,8 +54,9 @@ Result<void> write_id_map(std::string_view tool, pid_t pid, const std::vector<Id
   if (!output.status.ok()) {
     return fail(
         Error{.message = fmt::format("{} {}: {}", tool, output.status.text(), trim(output.err)),
-              .fix = "grant this user subordinate ids: sudo usermod --add-subuids 100000-165535 "
-                     "--add-subgids 100000-165535 $USER"});
+              .fix = "grant this user 65536 subordinate ids that nobody else has in /etc/subuid "
+                     "and /etc/subgid: "
+                     "sudo usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST $USER"});
   }
   return {};
 }
@@ -176,18 +177,6 @@ void harden_self() {
   PINHOLE_CHECK(::prctl(PR_SET_DUMPABLE, 0) == 0);
   ::umask(077);
   ::signal(SIGPIPE, SIG_IGN);
-}
-
-Result<std::uint64_t> process_start_time(pid_t pid) {
-  PINHOLE_TRY(const std::string stat, read_file(fmt::format("/proc/{}/stat", pid), 4096));
-  // The name in field 2 may hold spaces and parentheses; fields count on from the last ')'.
-  const std::size_t name_end = stat.rfind(')');
-  if (name_end == std::string::npos) return fail("cannot parse /proc/{}/stat", pid);
-  const auto fields = split(trim(std::string_view(stat).substr(name_end + 1)), ' ');
-  constexpr std::size_t kStartTime = 22 - 3;  // the first field after the name is number 3
-  const auto value = fields.size() > kStartTime ? parse_u64(fields[kStartTime]) : std::nullopt;
-  if (!value) return fail("cannot parse /proc/{}/stat", pid);
-  return *value;
 }
 
 }  // namespace pinhole::sys

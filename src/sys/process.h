@@ -122,8 +122,4 @@ Result<Output> run(Command command, const RunLimits& limits);
 /// supervisor itself must be able to run newuidmap.
 void harden_self();
 
-/// Processes that are certainly ours: same pid, same start time (field 22 of /proc/PID/stat), same
-/// host boot.
-Result<std::uint64_t> process_start_time(pid_t pid);
-
 }  // namespace pinhole::sys
