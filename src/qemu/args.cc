@@ -8,23 +8,12 @@ namespace {
 
 using config::Accelerator;
 using config::Disk;
-using config::VmPaths;
 using config::VmPlan;
 using Args = std::vector<std::string>;
 
 void append(Args& args, std::string option, std::string value) {
   args.push_back(std::move(option));
   args.push_back(std::move(value));
-}
-
-/// In QEMU's key=value lists a comma in a value is written twice.
-std::string quoted(const std::filesystem::path& path) {
-  std::string out;
-  for (const char c : path.string()) {
-    out += c;
-    if (c == ',') out += ',';
-  }
-  return out;
 }
 
 void append_base(Args& args, const VmPlan& plan) {
@@ -55,13 +44,20 @@ void append_machine(Args& args, const VmPlan& plan) {
   append(args, "-rtc", "base=utc");
 }
 
-void append_firmware(Args& args, const VmPlan& plan, const VmPaths& paths) {
+/// A node over an inherited descriptor: what was opened (and could not be a symbolic link) is what is used.
+void append_file(Args& args, std::string_view node, int fd, std::string_view options) {
+  append(args, "-add-fd", fmt::format("fd={0},set={0}", fd));
   append(args, "-blockdev",
-         fmt::format("driver=file,node-name=fw-code-file,read-only=on,filename={}",
-                     quoted(plan.firmware.code)));
+         fmt::format("driver=file,node-name={}-file,{},filename=/dev/fdset/{}", node, options, fd));
+}
+
+constexpr std::string_view kReadOnly = "read-only=on";
+constexpr std::string_view kDiscard = "discard=unmap";
+
+void append_firmware(Args& args) {
+  append_file(args, "fw-code", kFirmwareCodeFd, kReadOnly);
   append(args, "-blockdev", "driver=raw,node-name=fw-code,read-only=on,file=fw-code-file");
-  append(args, "-blockdev",
-         fmt::format("driver=file,node-name=fw-vars-file,filename={}", quoted(paths.efi_vars)));
+  append_file(args, "fw-vars", kFirmwareVarsFd, "read-only=off");
   append(args, "-blockdev", "driver=raw,node-name=fw-vars,file=fw-vars-file");
   append(args, "-boot", "menu=off,strict=on");
 }
@@ -71,9 +67,7 @@ void append_firmware(Args& args, const VmPlan& plan, const VmPaths& paths) {
 void append_disk(Args& args, const VmPlan& plan) {
   std::string backing;
   if (plan.backing) {
-    append(args, "-blockdev",
-           fmt::format("driver=file,node-name=base-file,read-only=on,filename={}",
-                       quoted(plan.backing->path)));
+    append_file(args, "base", kBackingFd, kReadOnly);
     append(args, "-blockdev",
            fmt::format("driver={},node-name=base,read-only=on,file=base-file",
                        config::to_string(plan.backing->format)));
@@ -81,37 +75,33 @@ void append_disk(Args& args, const VmPlan& plan) {
   } else if (plan.disk.format == config::DiskFormat::qcow2) {
     backing = ",backing=";  // none, whatever the header says
   }
-  append(args, "-blockdev",
-         fmt::format("driver=file,node-name=disk-file,discard=unmap,filename={}",
-                     quoted(plan.disk.path)));
+  append_file(args, "disk", kDiskFd, kDiscard);
   append(args, "-blockdev",
          fmt::format("driver={},node-name=disk,discard=unmap,file=disk-file{}",
                      config::to_string(plan.disk.format), backing));
-  append(args, "-device", "virtio-blk-pci,drive=disk,bootindex=0,serial=pinhole-disk");
+  // No space left on the host stops the machine until there is some: the guest sees a pause, not a broken disk.
+  append(args, "-device",
+         "virtio-blk-pci,drive=disk,bootindex=0,serial=pinhole-disk,werror=enospc,rerror=report");
 }
 
-void append_seed(Args& args, const VmPaths& paths) {
-  append(
-      args, "-blockdev",
-      fmt::format("driver=file,node-name=seed-file,read-only=on,filename={}", quoted(paths.seed)));
+void append_seed(Args& args) {
+  append_file(args, "seed", kSeedFd, kReadOnly);
   append(args, "-blockdev", "driver=raw,node-name=seed,read-only=on,file=seed-file");
   append(args, "-device", "virtio-blk-pci,drive=seed,serial=pinhole-seed");
 }
 
 /// Back-ends sit on root ports of their own, so that they can be unplugged and plugged again.
-void append_vsock(Args& args, const VmPaths& paths) {
+void append_vsock(Args& args) {
   append(args, "-device", "pcie-root-port,id=port-vsock,chassis=1");
-  append(args, "-chardev",
-         fmt::format("socket,id=chr-{},path={}", kVsockId, quoted(paths.vsock_socket)));
+  append(args, "-chardev", fmt::format("socket,id=chr-{},fd={}", kVsockId, kVsockFd));
   append(args, "-device",
          fmt::format("vhost-user-vsock-pci,id={0},chardev=chr-{0},bus=port-vsock", kVsockId));
 }
 
-void append_workspace(Args& args, const VmPlan& plan, const VmPaths& paths) {
+void append_workspace(Args& args, const VmPlan& plan) {
   if (!plan.workspace) return;
   append(args, "-device", "pcie-root-port,id=port-workspace,chassis=2");
-  append(args, "-chardev",
-         fmt::format("socket,id=chr-{},path={}", kWorkspaceId, quoted(paths.fs_socket)));
+  append(args, "-chardev", fmt::format("socket,id=chr-{},fd={}", kWorkspaceId, kWorkspaceFd));
   append(args, "-device",
          fmt::format("vhost-user-fs-pci,id={0},chardev=chr-{0},tag=workspace,bus=port-workspace",
                      kWorkspaceId));
@@ -119,9 +109,11 @@ void append_workspace(Args& args, const VmPlan& plan, const VmPaths& paths) {
 
 /// ttyS0 and hvc0 both end in the supervisor's pipe: whichever the guest uses, its words are seen.
 void append_consoles(Args& args) {
-  append(args, "-add-fd", fmt::format("fd={},set=1", kConsoleFd));
-  append(args, "-chardev", "file,id=chr-ttyS0,path=/dev/fdset/1,append=on");
-  append(args, "-chardev", "file,id=chr-hvc0,path=/dev/fdset/1,append=on");
+  append(args, "-add-fd", fmt::format("fd={0},set={0}", kConsoleFd));
+  for (const char* name : {"ttyS0", "hvc0"}) {
+    append(args, "-chardev",
+           fmt::format("file,id=chr-{},path=/dev/fdset/{},append=on", name, kConsoleFd));
+  }
   append(args, "-serial", "chardev:chr-ttyS0");
   append(args, "-device", "virtio-serial-pci");
   append(args, "-device", "virtconsole,chardev=chr-hvc0");
@@ -134,16 +126,16 @@ void append_control(Args& args) {
 
 }  // namespace
 
-std::vector<std::string> qemu_args(const VmPlan& plan, const VmPaths& paths) {
+std::vector<std::string> qemu_args(const VmPlan& plan) {
   Args args;
   append_base(args, plan);
   append_machine(args, plan);
-  append_firmware(args, plan, paths);
+  append_firmware(args);
   append_disk(args, plan);
-  append_seed(args, paths);
+  append_seed(args);
   append(args, "-device", "virtio-rng-pci");
-  append_vsock(args, paths);
-  append_workspace(args, plan, paths);
+  append_vsock(args);
+  append_workspace(args, plan);
   append_consoles(args);
   append_control(args);
   return args;

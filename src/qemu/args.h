@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "config/paths.h"
 #include "config/vm_plan.h"
 
 namespace pinhole::qemu {
@@ -14,14 +13,21 @@ namespace pinhole::qemu {
 /// Descriptor numbers that the QEMU process inherits.
 inline constexpr int kQmpFd = 3;      // one end of a socket pair
 inline constexpr int kConsoleFd = 4;  // write end of the console pipe
+inline constexpr int kFirmwareCodeFd = 5;
+inline constexpr int kFirmwareVarsFd = 6;
+inline constexpr int kDiskFd = 7;
+inline constexpr int kSeedFd = 8;
+inline constexpr int kVsockFd = 9;       // connected to vsockd
+inline constexpr int kBackingFd = 10;    // where the disk is an overlay
+inline constexpr int kWorkspaceFd = 11;  // connected to virtiofsd, where there is a workspace
 
 /// Ids of what is unplugged and plugged again when a back-end restarts.
 inline constexpr const char* kVsockId = "vsock0";
 inline constexpr const char* kWorkspaceId = "workspace0";
 
 /// The arguments after the program's name. There is no network device among them, and no option
-/// adds one.
-std::vector<std::string> qemu_args(const config::VmPlan& plan, const config::VmPaths& paths);
+/// adds one. All that the machine works on comes as a descriptor; no path of the host is among them.
+std::vector<std::string> qemu_args(const config::VmPlan& plan);
 
 /// A boot of `kernel` alone, to learn whether an accelerator really runs a guest: without a root
 /// file system it panics, `panic=-1` turns that into a reset and -no-reboot into an orderly exit of

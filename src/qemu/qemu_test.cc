@@ -20,11 +20,6 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-config::VmPaths sample_paths() {
-  return config::vm_paths(
-      {.images = "/i", .vms = "/v", .state = "/s", .runtime = "/r", .config = "/c"}, "web");
-}
-
 config::VmPlan sample_plan() {
   config::VmPlan plan;
   plan.name = "web";
@@ -52,19 +47,19 @@ void expect_golden(const char* name, const std::string& text) {
 
 TEST(QemuArgs, MatchTheGoldenFiles) {
   config::VmPlan plan = sample_plan();
-  expect_golden("overlay-workspace-tcg.args", joined(qemu_args(plan, sample_paths())));
+  expect_golden("overlay-workspace-tcg.args", joined(qemu_args(plan)));
   plan.backing.reset();
   plan.disk = {.path = "/home/ana/a,b.raw", .format = config::DiskFormat::raw};
   plan.workspace.reset();
   plan.accelerator = config::Accelerator::kvm;
-  expect_golden("raw-kvm.args", joined(qemu_args(plan, sample_paths())));
+  expect_golden("raw-kvm.args", joined(qemu_args(plan)));
 }
 
 TEST(QemuArgs, NeverHoldANetworkDeviceOrABackingFileOfTheGuestsChoice) {
   config::VmPlan plan = sample_plan();
   for (const bool overlay : {true, false}) {
     if (!overlay) plan.backing.reset();
-    const std::string text = joined(qemu_args(plan, sample_paths()));
+    const std::string text = joined(qemu_args(plan));
     for (const char* forbidden :
          {"netdev", "virtio-net", "e1000", "-nic", "-net ", "hostfwd", "rtl8139"}) {
       EXPECT_THAT(text, Not(HasSubstr(forbidden)));

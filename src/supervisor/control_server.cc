@@ -169,7 +169,7 @@ asio::awaitable<json::object> Supervisor::facts() {
   out["pci_network_devices"] = network;
   json::array planned;
   planned.emplace_back(plan_.qemu.string());
-  for (const std::string& word : qemu::qemu_args(plan_, paths_)) planned.emplace_back(word);
+  for (const std::string& word : qemu::qemu_args(plan_)) planned.emplace_back(word);
   out["planned_argv"] = std::move(planned);
   auto stats = co_await pep_->stats();
   if (!stats) co_return error_answer(stats.error());

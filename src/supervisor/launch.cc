@@ -95,13 +95,23 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& i
   return command;
 }
 
-sys::Command qemu_command(const config::VmPlan& plan, const config::VmPaths& paths, int qmp,
-                          int console, int log) {
+sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
+                          const QemuFds& fds) {
   sys::Command command{.program = plan.qemu,
-                       .args = qemu::qemu_args(plan, paths),
+                       .args = qemu::qemu_args(plan),
                        .environment = plain_environment(),
                        .isolation = no_network()};
-  command.descriptors = {{1, log}, {2, log}, {qemu::kQmpFd, qmp}, {qemu::kConsoleFd, console}};
+  command.descriptors = {{1, fds.log},
+                         {2, fds.log},
+                         {qemu::kQmpFd, fds.qmp},
+                         {qemu::kConsoleFd, fds.console},
+                         {qemu::kFirmwareCodeFd, files.firmware_code.get()},
+                         {qemu::kFirmwareVarsFd, files.firmware_vars.get()},
+                         {qemu::kDiskFd, files.disk.get()},
+                         {qemu::kSeedFd, files.seed.get()},
+                         {qemu::kVsockFd, fds.vsock}};
+  if (plan.backing) command.descriptors[qemu::kBackingFd] = files.backing.get();
+  if (plan.workspace) command.descriptors[qemu::kWorkspaceFd] = fds.workspace;
   return command;
 }
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "config/paths.h"
 #include "config/vm_plan.h"
+#include "supervisor/machine_files.h"
 #include "sys/process.h"
 #include "sys/user.h"
 
@@ -36,7 +37,14 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& i
 /// {0 → first subordinate id, U → U, the rest → further subordinate ids}: see newuidmap(1).
 std::vector<sys::IdMap> id_map(std::uint32_t own, const sys::IdRange& subordinate);
 
-sys::Command qemu_command(const config::VmPlan& plan, const config::VmPaths& paths, int qmp,
-                          int console, int log);
+struct QemuFds {
+  int qmp = -1;
+  int console = -1;
+  int vsock = -1;
+  int workspace = -1;  // -1 without a workspace
+  int log = -1;
+};
+sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
+                          const QemuFds& fds);
 
 }  // namespace pinhole::supervisor

@@ -14,6 +14,7 @@
 #include "base/printable.h"
 #include "supervisor/control.h"
 #include "supervisor/launch.h"
+#include "supervisor/machine_files.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
 #include "sys/user.h"
@@ -172,9 +173,10 @@ asio::awaitable<Result<void>> Supervisor::start_pep() {
 
 Result<void> Supervisor::start_vsockd() {
   PINHOLE_TRY(const auto program, config::inner_program("pinhole-vsockd"));
-  PINHOLE_TRY(const Fd listener, sys::listen_unix(paths_.vsock_socket));
-  PINHOLE_TRY(auto process,
-              sys::spawn(vsockd_command(program, plan_, paths_, listener.get(), log_.get())));
+  PINHOLE_TRY(auto socket, make_backend_socket(paths_.vsock_socket));
+  PINHOLE_TRY(auto process, sys::spawn(vsockd_command(program, plan_, paths_, socket.listener.get(),
+                                                      log_.get())));
+  vsock_client_ = std::move(socket.client);
   add_child("vsockd", std::move(process));
   return {};
 }
@@ -193,10 +195,12 @@ Result<void> Supervisor::start_virtiofsd() {
                                  "{}   (a range that nobody has)",
                                  user.name)});
   }
-  PINHOLE_TRY(const Fd listener, sys::listen_unix(paths_.fs_socket));
-  sys::set_blocking(listener.get());
+  PINHOLE_TRY(auto socket, make_backend_socket(paths_.fs_socket));
+  sys::set_blocking(socket.listener.get());
   const WorkspaceIds ids{.user = user, .uids = *uids, .gids = *gids};
-  PINHOLE_TRY(auto process, sys::spawn(virtiofsd_command(plan_, ids, listener.get(), log_.get())));
+  PINHOLE_TRY(auto process,
+              sys::spawn(virtiofsd_command(plan_, ids, socket.listener.get(), log_.get())));
+  workspace_client_ = std::move(socket.client);
   add_child("virtiofsd", std::move(process));
   return {};
 }
@@ -205,8 +209,16 @@ Result<void> Supervisor::start_qemu() {
   PINHOLE_TRY(auto console, sys::make_pipe());
   PINHOLE_TRY(console_, ConsoleLog::open(io_, paths_.console_log, std::move(console.first)));
   PINHOLE_TRY(auto qmp, sys::socket_pair());
-  PINHOLE_TRY(auto process, sys::spawn(qemu_command(plan_, paths_, qmp.second.get(),
-                                                    console.second.get(), log_.get())));
+  PINHOLE_TRY(const MachineFiles files, open_machine_files(plan_, paths_));
+  const QemuFds fds{.qmp = qmp.second.get(),
+                    .console = console.second.get(),
+                    .vsock = vsock_client_.get(),
+                    .workspace = workspace_client_.get(),
+                    .log = log_.get()};
+  PINHOLE_TRY(auto process, sys::spawn(qemu_command(plan_, files, fds)));
+  // QEMU holds its own copies. While ours were open, a back-end would not see QEMU end.
+  vsock_client_.reset();
+  workspace_client_.reset();
   add_child("qemu", std::move(process));
   console.second.reset();
   qmp.second.reset();

@@ -101,7 +101,8 @@ class Supervisor {
   Fd report_;
   Fd lock_;
   std::optional<StatusLog> status_;
-  Fd log_;  // stderr of the children
+  Fd log_;                              // stderr of the children
+  Fd vsock_client_, workspace_client_;  // QEMU's ends of its back-ends, until it has them
   sys::Event changed_;
   VmState state_ = VmState::starting;
   std::optional<Ending> ending_;

@@ -95,7 +95,7 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
       .user = {.uid = 1000, .gid = 1000}, .uids = {100000, 65536}, .gids = {100000, 65536}};
   const std::vector<sys::Command> shut = {vsockd_command("/x", plan, paths, 5, 6),
                                           virtiofsd_command(plan, ids, 5, 6),
-                                          qemu_command(plan, paths, 5, 6, 7)};
+                                          qemu_command(plan, {}, {})};
   for (const auto& command : shut) {
     EXPECT_TRUE(command.isolation.user && command.isolation.network && command.isolation.ipc)
         << command.program;

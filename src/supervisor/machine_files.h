@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What QEMU works on, opened by us: QEMU is given descriptors and no path, so that what was checked is what is used,
+// and so that its confinement needs neither open nor connect for them.
+#pragma once
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "config/paths.h"
+#include "config/vm_plan.h"
+
+namespace pinhole::supervisor {
+
+struct MachineFiles {
+  Fd firmware_code;  // read-only
+  Fd firmware_vars;
+  Fd disk;
+  Fd backing;  // read-only; none without an overlay
+  Fd seed;     // read-only
+};
+Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config::VmPaths& paths);
+
+/// A back-end's socket with QEMU's end of it already connected. The path is gone again: nobody else connects.
+struct BackendSocket {
+  Fd listener;
+  Fd client;
+};
+Result<BackendSocket> make_backend_socket(const std::filesystem::path& path);
+
+}  // namespace pinhole::supervisor
