@@ -91,7 +91,7 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& i
                        .ipc = true,
                        .mount = true,
                        .empty_dirs = {"/run"}};
-  command.refuse_special_files = true;
+  command.filter = sys::SpawnFilter::no_special_files;
   return command;
 }
 

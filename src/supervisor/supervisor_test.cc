@@ -100,7 +100,7 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
     EXPECT_TRUE(command.isolation.user && command.isolation.network && command.isolation.ipc)
         << command.program;
   }
-  EXPECT_TRUE(shut[1].refuse_special_files);
+  EXPECT_EQ(shut[1].filter, sys::SpawnFilter::no_special_files);
   EXPECT_EQ(shut[1].args.back(), R"(source=/w\,source=\\etc)");
   const auto pep = pep_command("/x", plan, paths, "boot", {.control = 5, .listener = 6, .log = 7});
   EXPECT_FALSE(pep.isolation.network);

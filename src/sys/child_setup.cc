@@ -15,7 +15,7 @@
 #include <cerrno>
 #include <vector>
 
-#include "sys/special_files.h"
+#include "sys/seccomp.h"
 
 namespace pinhole::sys {
 namespace {
@@ -118,10 +118,8 @@ class Child {
     if (!command_.may_gain_privileges) {
       require(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "giving up new privileges");
     }
-    if (command_.refuse_special_files) {
-      errno = refuse_special_files();
-      require(errno == 0, "loading the system call filter");
-    }
+    errno = load_spawn_filter(command_.filter);
+    require(errno == 0, "loading the system call filter");
   }
 
   void tie_to_parent() const {

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "sys/seccomp.h"
 
 namespace pinhole::sys {
 
@@ -58,8 +59,7 @@ struct Command {
   /// Only for programs that must be setuid (newuidmap) or start such ones (mmdebstrap); else
   /// no_new_privs is set.
   bool may_gain_privileges = false;
-  /// Refuses chmod/mknod/open with setuid, setgid bits or device types, by seccomp. For virtiofsd.
-  bool refuse_special_files = false;
+  SpawnFilter filter = SpawnFilter::none;
 };
 
 /// How a child ended.
