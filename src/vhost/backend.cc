@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "base/log.h"
 #include "sys/unix_socket.h"
 
 namespace pinhole::vhost {
@@ -105,7 +104,7 @@ void Backend::accept_frontend() {
     // The one before may have gone in the same moment.
     if (frontend_ && !frontend_ended_) frontend_->on_ready();
     if (frontend_ && !frontend_ended_) {
-      log(LogLevel::warning, "a second front-end is turned away");
+      device_.complain("a second front-end is turned away");
       continue;
     }
     frontend_.reset();
@@ -118,7 +117,7 @@ void Backend::serve(Fd socket) {
   auto started =
       Frontend::start(*loop_, std::move(socket), device_, cid_, [this] { frontend_ended_ = true; });
   if (!started) {
-    log(LogLevel::error, "{}", started.error().message);
+    device_.complain(started.error().message);
     return;
   }
   frontend_ = std::move(*started);
@@ -132,7 +131,10 @@ bool Backend::turn() {
   }
   const auto now = std::chrono::steady_clock::now();
   host_.on_time(now);
-  return device_.process(now);
+  device_.on_time(now);
+  if (frontend_ && frontend_->has_more()) frontend_->on_ready();
+  const bool more = device_.process(now);
+  return more || frontend_ended_ || (frontend_ && frontend_->has_more());
 }
 
 }  // namespace pinhole::vhost

@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/log.h"
 
 namespace pinhole::vhost {
 namespace {
@@ -76,7 +75,9 @@ void signal(int fd) {
 
 // ---------------------------------------------------------------- receive ring
 
+/// A ring whose turn is over is as good as empty; ask_for_kick() tells that it is not.
 bool ReceiveRing::take(Chain& chain) {
+  if (queue_.descriptors_read() >= turn_ends_at_) return false;
   if (queue_.pop(chain) != Popped::chain) return false;
   if (!chain.readable.empty() || bytes_in(chain.writable) <= vsock::kHeaderSize) {
     queue_.mark_broken("a receive buffer that cannot hold a packet");
@@ -285,11 +286,12 @@ bool Device::resumes() const {
 bool Device::process(vsock::TimePoint now) {
   if (!running_) return false;
   muxer_.on_time(now);
+  receive_.start_turn();
   bool more = read_packets(now);
   const vsock::Pumped pumped = muxer_.pump(receive_, kRxBytesPerTurn, now);
   more |= pumped == vsock::Pumped::more;
   for (Ring& ring : rings_) publish(ring);
-  more |= ask_for_kicks(pumped);
+  more |= ask_for_kicks(pumped, now);
   report_broken(rings_[kTxRing], "transmit");
   report_broken(rings_[kRxRing], "receive");
   return more;
@@ -297,15 +299,20 @@ bool Device::process(vsock::TimePoint now) {
 
 std::optional<vsock::TimePoint> Device::next_deadline() const {
   // A guest that cannot answer is not held to its deadlines.
-  return running_ ? muxer_.next_deadline() : std::nullopt;
+  const auto a = running_ ? muxer_.next_deadline() : std::nullopt;
+  const auto b = log_.next_deadline();
+  return a && b ? std::min(*a, *b) : a ? a : b;
 }
 
 /// True when the budget ended it.
 bool Device::read_packets(vsock::TimePoint now) {
   Virtqueue& queue = rings_[kTxRing].queue;
+  const std::uint64_t last_descriptor = queue.descriptors_read() + kDescriptorsPerTurn;
   std::size_t bytes = 0;
-  for (std::size_t packets = 0; packets < kTxPacketsPerTurn && bytes < kTxBytesPerTurn; ++packets) {
-    if (!muxer_.accepts_packets()) return false;
+  for (std::size_t packets = 0; packets < kTxPacketsPerTurn && bytes < kTxBytesPerTurn &&
+                                queue.descriptors_read() < last_descriptor;
+       ++packets) {
+    if (!muxer_.accepts_packets(now)) return false;
     if (queue.pop(tx_chain_) != Popped::chain) return false;
     if (!tx_chain_.writable.empty()) {
       queue.mark_broken("a writable descriptor in a packet of the guest");
@@ -327,11 +334,12 @@ void Device::take_packet(vsock::TimePoint now) {
 }
 
 /// Asks for the kicks that are worth waking up for. True: a buffer has come already.
-bool Device::ask_for_kicks(vsock::Pumped pumped) {
+bool Device::ask_for_kicks(vsock::Pumped pumped, vsock::TimePoint now) {
   Virtqueue& tx = rings_[kTxRing].queue;
   Virtqueue& rx = rings_[kRxRing].queue;
-  // While replies are backed up, the transmit ring waits for the receive ring.
-  bool more = muxer_.accepts_packets() && tx.ask_for_kick();
+  // While replies are backed up, the transmit ring waits for the receive ring; while connections
+  // come too quickly, for the clock.
+  bool more = muxer_.accepts_packets(now) && tx.ask_for_kick();
   if (pumped == vsock::Pumped::starved) {
     more |= rx.ask_for_kick();
   } else {
@@ -353,15 +361,6 @@ void Device::report_broken(Ring& ring, std::string_view name) {
 }
 
 /// A guest can start its driver again and again to fill the log.
-void Device::complain(std::string_view text) {
-  constexpr std::size_t kComplaints = 10;
-  constexpr std::chrono::seconds kPer{60};
-  const auto now = std::chrono::steady_clock::now();
-  if (now - complaints_since_ > kPer) {
-    complaints_since_ = now;
-    complaints_ = 0;
-  }
-  if (++complaints_ <= kComplaints) log(LogLevel::warning, "{}", text);
-}
+void Device::complain(std::string_view text) { log_.write(text, std::chrono::steady_clock::now()); }
 
 }  // namespace pinhole::vhost

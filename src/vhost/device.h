@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "sys/event_loop.h"
+#include "vhost/limited_log.h"
 #include "vhost/messages.h"
 #include "vhost/virtqueue.h"
 #include "vsock/muxer.h"
@@ -26,6 +27,9 @@ inline constexpr std::uint32_t kRings = 2;
 inline constexpr std::size_t kTxPacketsPerTurn = 256;
 inline constexpr std::size_t kTxBytesPerTurn = std::size_t{1} << 20;
 inline constexpr std::size_t kRxBytesPerTurn = std::size_t{1} << 20;
+/// Of each ring. A packet of Linux's takes two or three; a hostile one takes as many as the ring
+/// has, for a byte or none.
+inline constexpr std::uint64_t kDescriptorsPerTurn = 16 * 1024;
 
 /// GuestRx over the receive ring. A reservation lives within one call of the Muxer.
 class ReceiveRing final : public vsock::GuestRx {
@@ -34,11 +38,14 @@ class ReceiveRing final : public vsock::GuestRx {
   bool put(const vsock::PacketHeader& header) override;
   Room reserve(std::size_t bytes) override;
   void commit(std::span<const vsock::PacketHeader> headers) override;
+  /// A turn begins: another kDescriptorsPerTurn may be read.
+  void start_turn() { turn_ends_at_ = queue_.descriptors_read() + kDescriptorsPerTurn; }
 
  private:
   bool take(Chain& chain);
 
   Virtqueue& queue_;
+  std::uint64_t turn_ends_at_ = 0;
   std::array<Chain, kMaxReserved> chains_;
   std::size_t reserved_ = 0;
   std::vector<iovec> payload_;
@@ -74,6 +81,10 @@ class Device {
   bool process(vsock::TimePoint now);
   [[nodiscard]] std::optional<vsock::TimePoint> next_deadline() const;
 
+  /// For what the guest or the front-end can cause.
+  void complain(std::string_view text);
+  void on_time(vsock::TimePoint now) { log_.on_time(now); }
+
  private:
   struct Ring {
     Virtqueue queue;
@@ -99,10 +110,9 @@ class Device {
   [[nodiscard]] bool resumes() const;
   bool read_packets(vsock::TimePoint now);
   void take_packet(vsock::TimePoint now);
-  bool ask_for_kicks(vsock::Pumped pumped);
+  bool ask_for_kicks(vsock::Pumped pumped, vsock::TimePoint now);
   void publish(Ring& ring);
   void report_broken(Ring& ring, std::string_view name);
-  void complain(std::string_view text);
 
   sys::EventLoop& loop_;
   vsock::Muxer& muxer_;
@@ -112,8 +122,7 @@ class Device {
   ReceiveRing receive_{rings_[kRxRing].queue};
   Chain tx_chain_;
   bool running_ = false;
-  vsock::TimePoint complaints_since_{};
-  std::size_t complaints_ = 0;
+  LimitedLog log_;
 };
 
 }  // namespace pinhole::vhost

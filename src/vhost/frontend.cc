@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/bytes.h"
-#include "base/log.h"
 #include "sys/fd_passing.h"
 
 namespace pinhole::vhost {
@@ -28,12 +27,18 @@ Frontend::Frontend(Fd socket, Device& device, std::uint64_t guest_cid, std::func
 }
 
 void Frontend::on_ready() {
+  messages_ = 0;
+  has_more_ = false;
   while (!over_) {
+    if (messages_ == kMessagesPerTurn) {
+      has_more_ = true;
+      return;
+    }
     const auto more = read_some();
     if (more && *more) continue;
     if (more && !over_) return;
     over_ = true;
-    if (!more) log(LogLevel::error, "front-end dropped: {}", more.error().message);
+    if (!more) device_.complain(fmt::format("front-end dropped: {}", more.error().message));
     ended_();
   }
 }
@@ -67,6 +72,7 @@ Result<void> Frontend::take_bytes(std::size_t count) {
   const auto payload = std::span(bytes_).subspan(kMessageHeaderSize, header_.size);
   PINHOLE_TRY(const Message message, parse_message(header_, payload, fds_.size()));
   have_ = 0;
+  ++messages_;
   auto handled = handle(message);
   fds_.clear();
   return handled;

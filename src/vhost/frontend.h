@@ -20,6 +20,10 @@ inline constexpr std::uint64_t kOfferedFeatures =
     kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirect | kFeatureProtocol;
 inline constexpr std::uint64_t kOfferedProtocolFeatures = kProtocolConfig;
 
+/// Messages that are handled before other events have their turn. QEMU needs about thirty to start
+/// a driver.
+inline constexpr int kMessagesPerTurn = 16;
+
 /// Ends by calling `ended` once: QEMU closed, or sent what no front-end may send. The owner
 /// destroys it afterwards, not within the call; destroying it leaves the Device detached.
 class Frontend {
@@ -30,8 +34,11 @@ class Frontend {
   Frontend(const Frontend&) = delete;
   Frontend& operator=(const Frontend&) = delete;
   ~Frontend() { device_.detach(); }
-  /// Handles what has arrived; also learns of a hang-up that the loop has not reported yet.
+  /// Handles what has arrived, at most kMessagesPerTurn; also learns of a hang-up that the loop has
+  /// not reported yet.
   void on_ready();
+  /// There may be more than one turn could take: call on_ready() in the next one.
+  [[nodiscard]] bool has_more() const { return has_more_; }
 
  private:
   Frontend(Fd socket, Device& device, std::uint64_t guest_cid, std::function<void()> ended);
@@ -48,6 +55,8 @@ class Frontend {
   std::array<std::uint8_t, 8> config_{};  // struct virtio_vsock_config: the guest's CID
   std::function<void()> ended_;
   bool over_ = false;
+  bool has_more_ = false;
+  int messages_ = 0;  // in this turn
 
   // The message that is coming in: header, then payload, never a byte of the next one, so that its
   // descriptors are its own.

@@ -107,6 +107,7 @@ vsock::ConnectAttempt HostSockets::connect(vsock::ConnectionId id) {
     case sys::ConnectOutcome::connected:
       break;
   }
+  narrow(result.socket.get());
   auto stream = std::make_unique<SocketStream>(std::move(result.socket));
   if (!stream->watch(loop_, *muxer_, id)) return {};
   return {.outcome = Outcome::connected, .stream = std::move(stream)};
@@ -169,11 +170,18 @@ void HostSockets::open_stream(Fd socket, std::uint32_t guest_port) {
   const auto now = std::chrono::steady_clock::now();
   const auto id = guest_answers_() ? muxer_->open(guest_port, now) : std::nullopt;
   if (!id) return;  // the client reads end of file in place of OK
+  narrow(socket.get());
   auto stream = std::make_unique<SocketStream>(std::move(socket));
   const auto watched = stream->watch(loop_, *muxer_, *id);
   muxer_->give_stream(*id, std::move(stream));
   // Without events it cannot live; as if it had hung up.
   if (!watched) muxer_->on_host_ready(*id, {.hung_up = true}, now);
+}
+
+void HostSockets::narrow(int socket) const {
+  if (muxer_->connections() <= kWideStreams) return;
+  // Refused: the stream works as well.
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &kNarrowSocketBytes, sizeof(kNarrowSocketBytes));
 }
 
 // ---------------------------------------------------------------- time

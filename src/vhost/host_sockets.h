@@ -26,6 +26,12 @@ inline constexpr std::size_t kMaxHandshakeLine = 32;
 /// Out of descriptors or handshakes: when to look at the waiting clients again.
 inline constexpr std::chrono::milliseconds kAcceptRetry{100};
 
+/// The kernel holds what a host program does not read, some 200 KB for each stream. Streams past the
+/// first kWideStreams get less, or a guest with 1,024 of them could make the kernel hold 200 MB;
+/// so it is at most 45 MB. The kernel doubles the number, as it counts its own overhead.
+inline constexpr std::size_t kWideStreams = 64;
+inline constexpr int kNarrowSocketBytes = 16 * 1024;
+
 using PortPaths = std::map<std::uint32_t, std::filesystem::path>;
 
 /// The guest port in "CONNECT <port>", decimal, without its newline; nothing for anything else.
@@ -58,6 +64,7 @@ class HostSockets final : public vsock::Connector {
   void greet(Fd socket);
   void read_line(Handshakes::iterator client);
   void open_stream(Fd socket, std::uint32_t guest_port);
+  void narrow(int socket) const;
 
   sys::EventLoop& loop_;
   PortPaths ports_;

@@ -10,6 +10,7 @@
 
 #include "sys/files.h"
 #include "sys/unix_socket.h"
+#include "vsock/testing/fake_ends.h"
 
 namespace pinhole::vhost {
 namespace {
@@ -102,6 +103,34 @@ TEST_F(HostSocketsTest, MoreClientsThanHandshakesWaitForTheirTurn) {
   host->on_time(*host->next_deadline());  // looks at the waiting ones again
   turn();
   EXPECT_EQ(muxer->stats().half_open, 1U);
+}
+
+TEST_F(HostSocketsTest, KernelHoldsLittleForEachOfManyStreams) {
+  const Fd listener = sys::listen_unix(path() / "vm_440").value();
+  const auto now = std::chrono::steady_clock::now();
+  vsock::testing::FakeRx rx;
+  const auto send = [&](std::uint32_t port, vsock::Op op, std::string payload) {
+    const iovec part{payload.data(), payload.size()};
+    muxer->on_packet({.src_cid = 3,
+                      .dst_cid = 2,
+                      .src_port = port,
+                      .dst_port = 440,
+                      .len = static_cast<std::uint32_t>(payload.size()),
+                      .op = static_cast<std::uint16_t>(op),
+                      .buf_alloc = vsock::kLargestWindow},
+                     {&part, 1}, now);
+    muxer->pump(rx, SIZE_MAX, now);
+  };
+  for (std::uint32_t port = 1; port <= kWideStreams + 1; ++port) {
+    send(port, vsock::Op::request, "");
+  }
+  ASSERT_EQ(muxer->stats().opened, kWideStreams + 1);
+  const std::string data(vsock::kSmallestWindow * 12, 'x');
+  send(kWideStreams, vsock::Op::rw, data);
+  EXPECT_EQ(muxer->stats().buffered, 0U);
+  send(kWideStreams + 1, vsock::Op::rw, data);
+  EXPECT_GE(muxer->stats().buffered, data.size() - 2 * kNarrowSocketBytes);
+  EXPECT_EQ(muxer->connections(), kWideStreams + 1);
 }
 
 TEST_F(HostSocketsTest, OnlyListedPortsAreConnected) {

@@ -119,6 +119,7 @@ bool Virtqueue::walk(std::uint16_t head, Chain& chain) {
       mark_broken(fmt::format("descriptor {} does not exist", index));
       return false;
     }
+    ++descriptors_read_;
     const Descriptor descriptor = read_descriptor(table, index);
     if ((descriptor.flags & kDescIndirect) != 0) {
       if (!enter_indirect(descriptor, inside, table)) return false;

@@ -59,6 +59,9 @@ class Virtqueue {
   void detach();
   [[nodiscard]] bool attached() const { return memory_ != nullptr; }
 
+  /// Descriptors that pop() has looked at since the ring was made: what it has cost.
+  [[nodiscard]] std::uint64_t descriptors_read() const { return descriptors_read_; }
+
   /// The next buffer the driver made available, if there is one.
   Popped pop(Chain& chain);
   /// Takes back the last `count` pops: the driver's buffers are untouched.
@@ -115,6 +118,7 @@ class Virtqueue {
   std::uint16_t last_available_ = 0;
   std::uint16_t used_index_ = 0;
   std::uint16_t published_ = 0;  // used_index_ at the last publish()
+  std::uint64_t descriptors_read_ = 0;
   std::string broken_reason_;
 };
 

@@ -37,7 +37,7 @@ std::span<const iovec> cut(std::span<const iovec> parts, std::size_t len,
 // ---------------------------------------------------------------- from the guest
 
 void Muxer::on_packet(const PacketHeader& header, std::span<const iovec> payload, TimePoint now) {
-  PINHOLE_CHECK(accepts_packets());
+  PINHOLE_CHECK(accepts_packets(now));
   if (header.src_cid != guest_cid_) return;  // there is nobody to answer
   const bool is_reset = header.op == static_cast<std::uint16_t>(Op::rst);
   if (header.dst_cid != kHostCid || header.type != kTypeStream) {
@@ -62,7 +62,13 @@ void Muxer::on_packet(const PacketHeader& header, std::span<const iovec> payload
 }
 
 void Muxer::on_request(const PacketHeader& header, TimePoint now) {
-  if (full()) return reply(reset_for(header));
+  requests_.take(now);  // the caller has asked: there is one
+  slowed_ = !requests_.ready(now);
+  if (slowed_) ++limited_;
+  if (full()) {
+    ++limited_;
+    return reply(reset_for(header));
+  }
   Connection& connection = add({header.dst_port, header.src_port}, State::connecting, now);
   connection.take_credit(header);
   try_connect(connection, now);
@@ -102,7 +108,10 @@ Pumped Muxer::pump(GuestRx& rx, std::size_t budget, TimePoint now) {
 // ---------------------------------------------------------------- from host programs
 
 std::optional<ConnectionId> Muxer::open(std::uint32_t guest_port, TimePoint now) {
-  if (full() || !accepts_packets()) return std::nullopt;
+  if (full() || replies_.size() >= kMaxReplies) {
+    ++limited_;
+    return std::nullopt;
+  }
   const auto host_port = free_host_port(guest_port);
   if (!host_port) return std::nullopt;
   return add({*host_port, guest_port}, State::requested, now).id();
@@ -131,11 +140,14 @@ std::optional<std::uint32_t> Muxer::free_host_port(std::uint32_t guest_port) {
 // ---------------------------------------------------------------- time
 
 std::optional<TimePoint> Muxer::next_deadline() const {
-  if (timers_.empty()) return std::nullopt;
-  return timers_.begin()->first;
+  std::optional<TimePoint> next;
+  if (!timers_.empty()) next = timers_.begin()->first;
+  if (slowed_ && (!next || requests_.next() < *next)) next = requests_.next();
+  return next;
 }
 
 void Muxer::on_time(TimePoint now) {
+  slowed_ = slowed_ && !requests_.ready(now);
   // Each connection at most once: one whose new deadline is `now` again waits for the next call.
   std::vector<Connection*> due;
   for (const auto& [time, connection] : timers_) {
@@ -178,7 +190,13 @@ void Muxer::apply(Connection& connection, Verdict verdict) {
   if (connection.counted_half_open_ && !connection.half_open()) {
     connection.counted_half_open_ = false;
     --half_open_;
+    ++opened_;
   }
+}
+
+void Muxer::reply(const PacketHeader& rst) {
+  ++reset_;
+  replies_.push_back(rst);
 }
 
 void Muxer::remove(Connection& connection) {
@@ -218,8 +236,12 @@ void Muxer::reset() {
 }
 
 MuxerStats Muxer::stats() const {
-  MuxerStats stats{
-      .connections = connections_.size(), .half_open = half_open_, .replies = replies_.size()};
+  MuxerStats stats{.connections = connections_.size(),
+                   .half_open = half_open_,
+                   .replies = replies_.size(),
+                   .opened = opened_,
+                   .reset = reset_,
+                   .limited = limited_};
   for (const auto& [key, connection] : connections_) stats.buffered += connection->buffered();
   return stats;
 }

@@ -410,9 +410,12 @@ TEST_F(MuxerTest, HostProgramThatDoesNotReadHoldsUpOnlyItself) {
 
 TEST_F(MuxerTest, ConnectionsAreBounded) {
   for (std::uint32_t port = 1; port <= kMaxConnections; ++port) connect(port);
+  now += seconds(1);
+  EXPECT_EQ(muxer.stats().limited, 1U);  // it was quick
   send(header(Op::request, 60'000));
   EXPECT_EQ(pump(), Ops{Op::rst});
   EXPECT_FALSE(muxer.open(2000, now));
+  EXPECT_EQ(muxer.stats().limited, 3U);
   send(header(Op::rst, 1));
   connect(60'000);
 }
@@ -431,6 +434,7 @@ TEST_F(MuxerTest, HalfOpenConnectionsAreBounded) {
 
 TEST_F(MuxerTest, BufferedBytesOfAllConnectionsStayWithinTheLimit) {
   for (std::uint32_t port = 1; port <= kMaxConnections; ++port) connect(port);
+  now += seconds(1);
   for (std::uint32_t port = 1; port <= kMaxConnections; ++port) {
     host(port - 1).room = 0;
     std::uint32_t window = 0;
@@ -446,23 +450,69 @@ TEST_F(MuxerTest, BufferedBytesOfAllConnectionsStayWithinTheLimit) {
 TEST_F(MuxerTest, AnswersThatTheGuestDoesNotTakeStopItsRing) {
   rx.buffers = 0;
   std::uint32_t port = 1;
-  while (muxer.accepts_packets()) send(header(Op::rw, port++));
+  while (muxer.accepts_packets(now)) send(header(Op::rw, port++));
   EXPECT_EQ(muxer.stats().replies, kMaxReplies);
   EXPECT_EQ(muxer.pump(rx, SIZE_MAX, now), Pumped::starved);
   rx.buffers = 1;
   muxer.pump(rx, SIZE_MAX, now);
-  EXPECT_TRUE(muxer.accepts_packets());
+  EXPECT_TRUE(muxer.accepts_packets(now));
 }
 
 TEST_F(MuxerTest, OpeningAndResettingWithoutReceivingRemembersNothing) {
   rx.buffers = 0;
-  for (int i = 0; i < 5000; ++i) {
+  for (int i = 0; i < 5000; ++i, now += milliseconds(1)) {
     send(Op::request);
     muxer.pump(rx, SIZE_MAX, now);
     send(Op::rst);
   }
   EXPECT_EQ(connections(), 0U);
   EXPECT_FALSE(muxer.wants_guest());
+}
+
+TEST_F(MuxerTest, ConnectionsThatComeTooQuicklyAreSlowedDownAndNotRefused) {
+  const auto open = [&] {
+    send(Op::request);
+    EXPECT_EQ(pump(), Ops{Op::response});
+  };
+  for (std::uint32_t i = 1; i < kRequestBurst; ++i) {
+    open();
+    send(Op::rst);
+  }
+  open();
+  // Nothing is read, not even what opens nothing: packets keep their order.
+  EXPECT_FALSE(muxer.accepts_packets(now));
+  EXPECT_EQ(muxer.next_deadline(), now + kRequestInterval);
+  EXPECT_EQ(muxer.stats().limited, 1U);
+  // A new driver has no new allowance.
+  muxer.reset();
+  EXPECT_FALSE(muxer.accepts_packets(now));
+  now = *muxer.next_deadline();
+  muxer.on_time(now);
+  EXPECT_EQ(muxer.next_deadline(), std::nullopt);
+  EXPECT_TRUE(muxer.accepts_packets(now));
+  open();
+  EXPECT_FALSE(muxer.accepts_packets(now));
+  EXPECT_EQ(muxer.stats().opened, kRequestBurst + 1U);
+}
+
+TEST_F(MuxerTest, ConnectionsAtTheRateAreNeverSlowedDown) {
+  for (std::uint32_t i = 0; i < kRequestsPerSecond; ++i) {
+    ASSERT_TRUE(muxer.accepts_packets(now)) << i;
+    send(Op::request);
+    ASSERT_EQ(pump(), Ops{Op::response});
+    send(Op::rst);
+    now += kRequestInterval;
+  }
+  EXPECT_EQ(muxer.stats().limited, 0U);
+  EXPECT_EQ(muxer.stats().reset, 0U);
+}
+
+TEST_F(MuxerTest, RefusalsOfPortsThatAreNotListedAreCountedAsResets) {
+  send(header(Op::request, 1, 9));
+  send(header(Op::rw, 2, 9));
+  EXPECT_EQ(pump(), (Ops{Op::rst, Op::rst}));
+  EXPECT_EQ(muxer.stats().reset, 2U);
+  EXPECT_EQ(muxer.stats().opened, 0U);
 }
 
 // ---------------------------------------------------------------- endings

@@ -74,14 +74,14 @@ void ThreadedBackend::stop() {
 }
 
 Result<sys::Process> start_program(const std::filesystem::path& folder, const std::string& ports,
-                                   std::vector<std::string> more) {
+                                   std::vector<std::string> more, int log) {
   sys::Command command{.program = PINHOLE_VSOCKD};
   command.args = {
       "--socket", (folder / "qemu").string(), "--base", (folder / "vm").string(), "--ports", ports};
   command.args.insert(command.args.end(), more.begin(), more.end());
   // A sanitizer's quarantine would look like a leak.
   command.environment["ASAN_OPTIONS"] = "quarantine_size_mb=1:detect_leaks=0";
-  command.descriptors = {{2, 2}};
+  command.descriptors = {{2, log}};
   return sys::spawn(command);
 }
 

@@ -53,9 +53,9 @@ class ThreadedBackend {
   sys::Watch wake_watch_;
 };
 
-/// Sockets in `folder`: "qemu" for the front-end, "vm" as base.
+/// Sockets in `folder`: "qemu" for the front-end, "vm" as base. `log`: its standard error.
 Result<sys::Process> start_program(const std::filesystem::path& folder, const std::string& ports,
-                                   std::vector<std::string> more = {});
+                                   std::vector<std::string> more = {}, int log = 2);
 
 /// Connects to a back-end that may still be starting.
 Result<std::unique_ptr<FakeGuest>> connect_guest(const std::filesystem::path& folder,

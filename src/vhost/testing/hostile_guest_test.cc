@@ -285,6 +285,25 @@ TEST_F(HostileGuest, RingsOutsideOfMemoryAreNotStarted) {
   expect_recovery();
 }
 
+TEST_F(HostileGuest, BrokenRingsWithoutEndDoNotFillTheLog) {
+  auto [log, its_log] = sys::socket_pair().value();
+  guest.reset();
+  program_.reset();
+  program_ = start_program(folder_->path(), "440", {}, its_log.get()).value();
+  its_log.reset();
+  guest = connect_guest(folder_->path()).value();
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(guest->start_driver());
+    guest->offer(guest->tx(), 0xffff);
+    guest->kick_always(guest->tx());
+    ASSERT_TRUE(guest->stop_driver());
+  }
+  program_->stop(std::chrono::seconds(10));
+  const Drained said = drain(log.get(), Pattern());
+  EXPECT_GT(said.bytes, 500U);
+  EXPECT_LT(said.bytes, 3000U);
+}
+
 // ---------------------------------------------------------------- front-ends
 
 /// The front-end was dropped, and the next one works.
@@ -304,6 +323,20 @@ class HostileFrontend : public HostileGuest {
 TEST_F(HostileFrontend, UnknownRequest) {
   ASSERT_TRUE(guest->send_raw(99, {}));
   expect_dropped_and_next_welcome();
+}
+
+TEST_F(HostileFrontend, MessagesWithoutEndLeaveRoomForStreams) {
+  GuestStream* stream = guest->connect_stream(440).value();
+  const Fd host = accept_one(listener.get());
+  const std::array<std::uint8_t, 8> features{};
+  for (std::uint64_t round = 1; round <= 20; ++round) {
+    for (int i = 0; i < 4 * kMessagesPerTurn; ++i) {
+      ASSERT_TRUE(guest->send_message(Request::set_protocol_features, features));
+    }
+    ASSERT_EQ(::send(host.get(), "x", 1, MSG_NOSIGNAL), 1);
+    ASSERT_TRUE(guest->run_until([&] { return stream->received == round; }));
+  }
+  expect_stream_works();
 }
 
 TEST_F(HostileFrontend, TooLongMessage) {

@@ -86,7 +86,7 @@ class MuxerScript {
     send(decode_header(raw), byte());
   }
   void send(const PacketHeader& header, std::size_t size) {
-    if (!muxer_.accepts_packets()) return;
+    if (!muxer_.accepts_packets(now_)) return;
     static const std::string payload(std::size_t{1} << 16, 'x');
     const std::array<iovec, 2> parts{iovec{const_cast<char*>(payload.data()), size / 2},
                                      iovec{const_cast<char*>(payload.data()), size - size / 2}};
