@@ -29,7 +29,7 @@ declare -gA _pinhole_options=(
   ["seed inspect"]="--json"
   [trust]="--yes"
   [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --canary --log-level"
-  [vsockd]="--socket --socket-fd --base --base-fd --ports --cid --once"
+  [vsockd]="--socket --socket-fd --vhost-fd --base --base-fd --ports --cid --once --control-fd"
   [supervise]=""
   [version]=""
 )
@@ -58,7 +58,7 @@ _pinhole_value() {
     "up --"cpus | "up --"memory | "up --"trust | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
       "seed build --"image-hash | "seed build --"instance-id | "seed build --"hostname | "pep --"foreign-keys | \
       "pep --"listen | "pep --"vm | "pep --"boot | "pep --"image | "pep --"control-fd | "vsockd --"socket-fd | \
-      "vsockd --"base-fd | "vsockd --"ports | "vsockd --"cid) COMPREPLY=() ;;
+      "vsockd --"vhost-fd | "vsockd --"control-fd | "vsockd --"base-fd | "vsockd --"ports | "vsockd --"cid) COMPREPLY=() ;;
     *) return 1 ;;
   esac
 }

@@ -9,20 +9,28 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/log.h"
 #include "sys/unix_socket.h"
 
 namespace pinhole::vhost {
 namespace {
 
+enum class Expected { listener, connected, either };
+
 /// An inherited descriptor made ours: a socket, close-on-exec and non-blocking.
-Result<Fd> adopt(std::string_view option, int number, bool must_listen, bool* listens) {
+Result<Fd> adopt(std::string_view option, int number, Expected expected, bool* listens = nullptr) {
   int value = 0;
   socklen_t size = sizeof(value);
   if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) != 0) {
     return fail("{} {}: {}", option, number, errno_text(errno));
   }
   Fd fd(number);
-  if (must_listen && value == 0) return fail("{} {}: it does not listen", option, number);
+  if (expected == Expected::listener && value == 0) {
+    return fail("{} {}: it does not listen", option, number);
+  }
+  if (expected == Expected::connected && value != 0) {
+    return fail("{} {}: it listens, where a connected socket is wanted", option, number);
+  }
   if (listens != nullptr) *listens = value != 0;
   const int flags = ::fcntl(number, F_GETFL);
   if (flags < 0 || ::fcntl(number, F_SETFL, flags | O_NONBLOCK) != 0 ||
@@ -51,6 +59,7 @@ Result<std::unique_ptr<Backend>> Backend::start(const Options& options) {
   std::unique_ptr<Backend> backend(new Backend(std::move(loop), options));
   PINHOLE_TRY_VOID(backend->open_base(options));
   PINHOLE_TRY_VOID(backend->open_socket(options));
+  PINHOLE_TRY_VOID(backend->open_control(options));
   Backend* self = backend.get();
   self->loop_->set_turn([self] { return self->turn(); },
                         [self]() -> std::optional<vsock::TimePoint> {
@@ -70,7 +79,7 @@ Result<Fd> Backend::listen_at(const std::filesystem::path& path) {
 Result<void> Backend::open_base(const Options& options) {
   Fd listener;
   if (options.base_fd) {
-    PINHOLE_TRY(listener, adopt("--base-fd", *options.base_fd, true, nullptr));
+    PINHOLE_TRY(listener, adopt("--base-fd", *options.base_fd, Expected::listener));
   } else {
     PINHOLE_TRY(listener, listen_at(options.base));
   }
@@ -80,8 +89,10 @@ Result<void> Backend::open_base(const Options& options) {
 Result<void> Backend::open_socket(const Options& options) {
   bool listens = true;
   Fd socket;
-  if (options.socket_fd) {
-    PINHOLE_TRY(socket, adopt("--socket-fd", *options.socket_fd, false, &listens));
+  if (options.vhost_fd) {
+    PINHOLE_TRY(socket, adopt("--vhost-fd", *options.vhost_fd, Expected::connected, &listens));
+  } else if (options.socket_fd) {
+    PINHOLE_TRY(socket, adopt("--socket-fd", *options.socket_fd, Expected::either, &listens));
   } else {
     PINHOLE_TRY(socket, listen_at(options.socket));
   }
@@ -93,6 +104,18 @@ Result<void> Backend::open_socket(const Options& options) {
   listener_ = std::move(socket);
   PINHOLE_TRY(listener_watch_,
               loop_->watch(listener_.get(), [this](sys::Ready) { accept_frontend(); }));
+  return {};
+}
+
+Result<void> Backend::open_control(const Options& options) {
+  if (!options.control_fd) return {};
+  PINHOLE_TRY(Fd socket, adopt("--control-fd", *options.control_fd, Expected::connected));
+  const auto ended = [this](std::string_view why) {
+    if (!why.empty()) log(LogLevel::error, "the supervisor said what it never says: {}", why);
+    loop_->stop();
+  };
+  PINHOLE_TRY(control_, ControlChannel::start(
+                            *loop_, std::move(socket), [this] { return muxer_.stats(); }, ended));
   return {};
 }
 
@@ -133,8 +156,11 @@ bool Backend::turn() {
   host_.on_time(now);
   device_.on_time(now);
   if (frontend_ && frontend_->has_more()) frontend_->on_ready();
-  const bool more = device_.process(now);
-  return more || frontend_ended_ || (frontend_ && frontend_->has_more());
+  if (control_ && control_->has_more()) control_->on_ready();
+  bool more = device_.process(now);
+  more |= frontend_ended_ || (frontend_ && frontend_->has_more());
+  more |= control_ && control_->has_more();
+  return more;
 }
 
 }  // namespace pinhole::vhost

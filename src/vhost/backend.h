@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "sys/event_loop.h"
+#include "vhost/control.h"
 #include "vhost/device.h"
 #include "vhost/frontend.h"
 #include "vhost/host_sockets.h"
@@ -32,6 +33,7 @@ class Backend {
   Backend(std::unique_ptr<sys::EventLoop> loop, const Options& options);
   Result<void> open_base(const Options& options);
   Result<void> open_socket(const Options& options);
+  Result<void> open_control(const Options& options);
   Result<Fd> listen_at(const std::filesystem::path& path);
   void accept_frontend();
   void serve(Fd socket);
@@ -48,6 +50,7 @@ class Backend {
   sys::Watch listener_watch_;
   std::unique_ptr<Frontend> frontend_;
   bool frontend_ended_ = false;
+  std::unique_ptr<ControlChannel> control_;
 };
 
 }  // namespace pinhole::vhost

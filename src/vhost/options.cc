@@ -5,6 +5,7 @@
 
 #include <array>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "base/strings.h"
@@ -62,6 +63,10 @@ Result<void> take_option(std::string_view name, std::string_view value, Options&
     PINHOLE_TRY(options.socket, parse_path(name, value));
   } else if (name == "--socket-fd") {
     PINHOLE_TRY(options.socket_fd, parse_fd(name, value));
+  } else if (name == "--vhost-fd") {
+    PINHOLE_TRY(options.vhost_fd, parse_fd(name, value));
+  } else if (name == "--control-fd") {
+    PINHOLE_TRY(options.control_fd, parse_fd(name, value));
   } else if (name == "--base") {
     PINHOLE_TRY(options.base, parse_path(name, value));
   } else if (name == "--base-fd") {
@@ -81,8 +86,17 @@ Result<void> take_option(std::string_view name, std::string_view value, Options&
 }
 
 Result<Options> complete(Options options) {
-  if (options.socket.empty() == !options.socket_fd) {
-    return bad("give either --socket PATH or --socket-fd N: where QEMU connects");
+  if (int{!options.socket.empty()} + int{options.socket_fd.has_value()} +
+          int{options.vhost_fd.has_value()} !=
+      1) {
+    return bad("give one of --socket PATH, --socket-fd N and --vhost-fd N: where QEMU connects");
+  }
+  std::set<int> inherited;
+  for (const auto& fd :
+       {options.socket_fd, options.vhost_fd, options.base_fd, options.control_fd}) {
+    if (fd && !inherited.insert(*fd).second) {
+      return bad(fmt::format("descriptor {} is given for two things", *fd));
+    }
   }
   if (options.base.empty()) return bad("--base PATH is missing: the stem of the sockets' paths");
   if (options.ports.empty()) return bad("--ports is missing: the ports that the guest may reach");
@@ -97,8 +111,9 @@ Result<Options> complete(Options options) {
 }  // namespace
 
 Result<Options> parse_options(std::span<const std::string_view> args) {
-  static constexpr std::array<std::string_view, 6> kWithValue = {
-      "--socket", "--socket-fd", "--base", "--base-fd", "--ports", "--cid"};
+  static constexpr std::array<std::string_view, 8> kWithValue = {
+      "--socket",  "--socket-fd", "--vhost-fd", "--base",
+      "--base-fd", "--ports",     "--cid",      "--control-fd"};
   Options options;
   for (std::size_t i = 0; i < args.size(); ++i) {
     const std::string_view arg = args[i];
@@ -127,16 +142,20 @@ Result<Options> parse_options(std::span<const std::string_view> args) {
 }
 
 std::string_view usage() {
-  return R"(usage: pinhole-vsockd --socket PATH | --socket-fd N  --base PATH  --ports P[=PATH][,…]  [options]
+  return R"(usage: pinhole-vsockd --socket PATH | --socket-fd N | --vhost-fd N  --base PATH  --ports P[=PATH][,…]  [options]
 
 The virtio-vsock device of one VM, over vhost-user, for QEMU's vhost-user-vsock-pci.
 
   --socket PATH     listen here for QEMU; --socket-fd N: an inherited socket, listening or connected
+  --vhost-fd N      an inherited socket that QEMU holds the other end of; when it closes, the program ends
   --base PATH       host programs connect here and write "CONNECT <port>\n" to reach a guest port
   --base-fd N       that socket, inherited and listening
   --ports LIST      ports that the guest may reach: P leads to <base>_P, P=PATH to PATH
   --cid N           the guest's CID (default 3)
   --once            end when QEMU disconnects
+  --control-fd N    an inherited, connected socket: each line "stats" is answered by a line of JSON
+                    {"connections":…,"half_open":…,"buffered_bytes":…,"opened":…,"reset":…,"limited":…};
+                    its end, and any other line, ends the program
 
 example:
   pinhole-vsockd --socket vmm/vsock --base door/vm --ports 440,442 --cid 3

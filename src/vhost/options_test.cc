@@ -65,9 +65,9 @@ TEST(VsockdOptions, CidIsAGuests) {
 
 TEST(VsockdOptions, WhatIsMissingIsNamed) {
   EXPECT_EQ(error({"--base", "b", "--ports", "1"}),
-            "give either --socket PATH or --socket-fd N: where QEMU connects");
+            "give one of --socket PATH, --socket-fd N and --vhost-fd N: where QEMU connects");
   EXPECT_EQ(error(with({"--socket-fd", "3"})),
-            "give either --socket PATH or --socket-fd N: where QEMU connects");
+            "give one of --socket PATH, --socket-fd N and --vhost-fd N: where QEMU connects");
   EXPECT_EQ(error({"--socket", "q", "--ports", "1"}),
             "--base PATH is missing: the stem of the sockets' paths");
   EXPECT_EQ(error({"--socket", "q", "--base", "b"}),
@@ -75,6 +75,22 @@ TEST(VsockdOptions, WhatIsMissingIsNamed) {
   EXPECT_EQ(error(with({"--cid"})), "--cid needs a value");
   EXPECT_EQ(error(with({"--socket-fd", "1"})),
             "--socket-fd: \"1\" is not a descriptor number from 3 up");
+}
+
+TEST(VsockdOptions, InheritedDescriptorsAreEachForOneThing) {
+  const auto parse = [](std::initializer_list<std::string_view> args) {
+    return parse_options(std::vector<std::string_view>(args));
+  };
+  const auto options =
+      parse({"--vhost-fd", "3", "--control-fd=4", "--base-fd", "5", "--base", "b", "--ports", "1"});
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->vhost_fd, 3);
+  EXPECT_EQ(options->control_fd, 4);
+  EXPECT_EQ(options->base_fd, 5);
+  EXPECT_EQ(error({"--vhost-fd", "3", "--control-fd", "3", "--base", "b", "--ports", "1"}),
+            "descriptor 3 is given for two things");
+  EXPECT_EQ(error({"--vhost-fd", "3", "--socket-fd", "4", "--base", "b", "--ports", "1"}),
+            "give one of --socket PATH, --socket-fd N and --vhost-fd N: where QEMU connects");
 }
 
 TEST(VsockdOptions, UnknownOptionsGetASuggestion) {
