@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "sys/unix_socket.h"
+#include "vhost/seal.h"
 
 namespace pinhole::vhost {
 namespace {
@@ -68,6 +69,11 @@ Result<std::unique_ptr<Backend>> Backend::start(const Options& options) {
                           return a && b ? std::min(*a, *b) : a ? a : b;
                         });
   return backend;
+}
+
+Result<void> Backend::seal() {
+  made_.clear();
+  return vhost::seal();
 }
 
 Result<Fd> Backend::listen_at(const std::filesystem::path& path) {

@@ -17,13 +17,17 @@
 
 namespace pinhole::vhost {
 
-/// Serves one QEMU at a time until its loop stops. Removes the sockets it made when destroyed.
+/// Serves one QEMU at a time until its loop stops. Removes the sockets it made when destroyed, unless
+/// it was sealed: then they stay, and whoever listens there next replaces them.
 class Backend {
  public:
   static Result<std::unique_ptr<Backend>> start(const Options& options);
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
   ~Backend();
+
+  /// Gives up every right of this process that serving does not need.
+  Result<void> seal();
 
   [[nodiscard]] sys::EventLoop& loop() { return *loop_; }
   [[nodiscard]] const vsock::Muxer& muxer() const { return muxer_; }

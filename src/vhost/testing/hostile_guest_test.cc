@@ -331,6 +331,8 @@ TEST_F(HostileFrontend, MessagesWithoutEndLeaveRoomForStreams) {
   const std::array<std::uint8_t, 8> features{};
   for (std::uint64_t round = 1; round <= 20; ++round) {
     for (int i = 0; i < 4 * kMessagesPerTurn; ++i) {
+      pollfd room{.fd = guest->socket(), .events = POLLOUT, .revents = 0};
+      ASSERT_EQ(::poll(&room, 1, 10'000), 1);
       ASSERT_TRUE(guest->send_message(Request::set_protocol_features, features));
     }
     ASSERT_EQ(::send(host.get(), "x", 1, MSG_NOSIGNAL), 1);

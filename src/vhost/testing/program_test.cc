@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole-vsockd as a program: its words, its end, its files.
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,6 +10,8 @@
 #include <atomic>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,7 +39,7 @@ class VsockdProgram : public ::testing::Test {
   std::optional<sys::TempDir> folder_;
 };
 
-TEST_F(VsockdProgram, EndsWithStatusZeroOnBothSignalsAndTakesItsSocketsAway) {
+TEST_F(VsockdProgram, EndsWithStatusZeroOnBothSignalsAndLeavesSocketsForTheNextToReplace) {
   for (const int number : {SIGTERM, SIGINT}) {
     sys::Process program = start_program(path(), "440").value();
     auto guest = connect_guest(path()).value();
@@ -46,8 +49,18 @@ TEST_F(VsockdProgram, EndsWithStatusZeroOnBothSignalsAndTakesItsSocketsAway) {
     const auto status = program.wait_for(seconds(10));
     ASSERT_TRUE(status);
     EXPECT_EQ(status->text(), "exited with status 0");
-    EXPECT_TRUE(fs::is_empty(path()));
+    EXPECT_TRUE(fs::is_socket(path() / "qemu") && fs::is_socket(path() / "vm"));
   }
+}
+
+TEST_F(VsockdProgram, IsSealedBeforeItServes) {
+  sys::Process program = start_program(path(), "440").value();
+  auto guest = connect_guest(path()).value();
+  std::ifstream status(fmt::format("/proc/{}/status", program.pid()));
+  const std::string text{std::istreambuf_iterator<char>(status), {}};
+  EXPECT_THAT(text, ::testing::HasSubstr("\nSeccomp:\t2\n"));
+  EXPECT_THAT(text, ::testing::HasSubstr("\nNoNewPrivs:\t1\n"));
+  EXPECT_THAT(text, ::testing::HasSubstr("\nThreads:\t1\n"));
 }
 
 TEST_F(VsockdProgram, OnceEndsWithItsFrontEnd) {
