@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/printable.h"
+#include "sys/fd_passing.h"
 
 namespace pinhole::qemu {
 namespace {
@@ -52,9 +53,7 @@ QmpClient::QmpClient(asio::io_context& io, Fd socket, EventHandler on_event)
 asio::awaitable<void> QmpClient::run() {
   std::array<char, 16384> chunk;
   // Answered with id 0, which nobody waits for: every later command is read after it.
-  const std::string hello = "{\"execute\":\"qmp_capabilities\",\"id\":0}\n";
-  const auto [failed, sent] = co_await asio::async_write(socket_, asio::buffer(hello), as_result);
-  if (failed) co_return close();
+  if (!send("{\"execute\":\"qmp_capabilities\",\"id\":0}\n", -1)) co_return close();
   while (!closed_) {
     const auto [error, n] = co_await socket_.async_read_some(asio::buffer(chunk), as_result);
     if (error) break;
@@ -99,7 +98,8 @@ void QmpClient::handle_line(std::string_view line) {
   if (const json::value* failed = message.if_contains("error");
       failed != nullptr && failed->is_object()) {
     return answer(static_cast<std::uint64_t>(id->get_int64()),
-                  fail("QEMU: {}", text_of(failed->get_object(), "desc")));
+                  fail(Error{.message = "QEMU: " + text_of(failed->get_object(), "desc"),
+                             .code = text_of(failed->get_object(), "class")}));
   }
   const json::value* result = message.if_contains("return");
   answer(static_cast<std::uint64_t>(id->get_int64()), result != nullptr ? *result : json::value());
@@ -113,28 +113,43 @@ void QmpClient::answer(std::uint64_t id, Result<json::value> result) {
   pending_.erase(found);
 }
 
+/// Never waits: commands are short, and a QEMU that leaves 64 of them unread is asked no more.
+Result<void> QmpClient::send(std::string_view line, int fd) {
+  const std::span fds(&fd, fd < 0 ? 0 : 1);
+  return sys::send_with_fds(socket_.native_handle(),
+                            {reinterpret_cast<const std::uint8_t*>(line.data()), line.size()}, fds);
+}
+
 asio::awaitable<Result<json::value>> QmpClient::execute(std::string command, json::object arguments,
                                                         std::chrono::milliseconds limit) {
+  auto result = co_await execute_with_fd(std::move(command), std::move(arguments), -1, limit);
+  co_return result;
+}
+
+asio::awaitable<Result<json::value>> QmpClient::execute_with_fd(std::string command,
+                                                                json::object arguments, int fd,
+                                                                std::chrono::milliseconds limit) {
   if (closed_) co_return fail("{}: QEMU is gone", command);
   if (pending_.size() >= kMostPending) co_return fail("{}: QEMU does not answer", command);
   const std::uint64_t id = next_id_++;
   json::object request{{"execute", command}, {"id", id}};
   if (!arguments.empty()) request["arguments"] = std::move(arguments);
-  const std::string line = json::serialize(request) + "\n";
   const auto pending = std::make_shared<Pending>(co_await asio::this_coro::executor);
   pending->arrived.expires_after(limit);
   pending_[id] = pending;
-  const auto [error, n] = co_await asio::async_write(socket_, asio::buffer(line), as_result);
-  if (error) {
-    pending_.erase(id);
-    co_return fail("{}: {}", command, error.message());
+  // What went wrong is seen by run() too; what it has still to read may hold the reason.
+  if (auto sent = send(json::serialize(request) + "\n", fd); !sent) {
+    log(LogLevel::warning, "{}: {}", command, sent.error().message);
   }
   if (!pending->result) {
     co_await pending->arrived.async_wait(as_result);
   }
   pending_.erase(id);
-  if (!pending->result)
-    co_return fail("{}: no answer from QEMU within {} ms", command, limit.count());
+  if (!pending->result) {
+    co_return fail(Error{
+        .message = fmt::format("{}: no answer from QEMU within {} ms", command, limit.count()),
+        .code = "no_answer"});
+  }
   co_return *std::move(pending->result);
 }
 

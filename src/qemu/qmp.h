@@ -24,6 +24,7 @@ namespace pinhole::qemu {
 /// wait get an error then.
 class QmpClient {
  public:
+  static constexpr std::chrono::seconds kLimit{10};
   using EventHandler = std::function<void(std::string_view name, const boost::json::object& data)>;
 
   QmpClient(asio::io_context& io, Fd socket, EventHandler on_event);
@@ -31,10 +32,15 @@ class QmpClient {
   /// Reads until QEMU closes or misbehaves.
   asio::awaitable<void> run();
 
-  /// `return` of the command as JSON, or QEMU's error text.
-  asio::awaitable<Result<boost::json::value>> execute(
-      std::string command, boost::json::object arguments = {},
-      std::chrono::milliseconds limit = std::chrono::seconds(10));
+  /// `return` of the command as JSON, or QEMU's error text; the error's code is QEMU's error class
+  /// ("DeviceNotFound") or "no_answer".
+  asio::awaitable<Result<boost::json::value>> execute(std::string command,
+                                                      boost::json::object arguments = {},
+                                                      std::chrono::milliseconds limit = kLimit);
+  /// The same with a descriptor (borrowed) attached: for `getfd`, which gives it a name.
+  asio::awaitable<Result<boost::json::value>> execute_with_fd(
+      std::string command, boost::json::object arguments, int fd,
+      std::chrono::milliseconds limit = kLimit);
 
   [[nodiscard]] bool closed() const { return closed_; }
 
@@ -43,6 +49,7 @@ class QmpClient {
   void handle_line(std::string_view line);
   void answer(std::uint64_t id, Result<boost::json::value> result);
   void close();
+  Result<void> send(std::string_view line, int fd);
 
   asio::posix::stream_descriptor socket_;
   EventHandler on_event_;
