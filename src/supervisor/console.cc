@@ -6,29 +6,24 @@
 #include "base/clock.h"
 #include "base/printable.h"
 #include "base/strings.h"
-#include "sys/files.h"
 
 namespace pinhole::supervisor {
 namespace {
 
-constexpr std::uint64_t kFileLimit = 4 << 20;  // then console.log becomes console.log.1
 constexpr std::size_t kTailLines = 20;
 constexpr std::size_t kTailLineBytes = 240;
 
 }  // namespace
 
-ConsoleLog::ConsoleLog(asio::io_context& io, std::filesystem::path path, Fd file, Fd read_end)
-    : path_(std::move(path)), file_(std::move(file)), pipe_(io, read_end.release()) {}
+ConsoleLog::ConsoleLog(asio::io_context& io, CappedLog log, Fd read_end)
+    : log_(std::move(log)), pipe_(io, read_end.release()) {}
 
 Result<std::unique_ptr<ConsoleLog>> ConsoleLog::open(asio::io_context& io,
                                                      const std::filesystem::path& path,
                                                      Fd read_end) {
-  PINHOLE_TRY(Fd file, sys::open_append(path));
-  std::unique_ptr<ConsoleLog> console(
-      new ConsoleLog(io, path, std::move(file), std::move(read_end)));
-  std::error_code error;
-  console->size_ = std::filesystem::file_size(path, error);
-  console->write(fmt::format("=== boot {} ===\n", now_text()));
+  PINHOLE_TRY(CappedLog log, CappedLog::open(path));
+  std::unique_ptr<ConsoleLog> console(new ConsoleLog(io, std::move(log), std::move(read_end)));
+  console->log_.write(fmt::format("=== boot {} ===\n", now_text()));
   return console;
 }
 
@@ -38,20 +33,9 @@ asio::awaitable<void> ConsoleLog::run() {
     const auto [error, n] = co_await pipe_.async_read_some(asio::buffer(chunk), as_result);
     if (error) co_return;
     bytes_seen_ += n;
-    write({chunk.data(), n});
+    log_.write({chunk.data(), n});  // on a full disk the machine goes on, and its words are lost
     remember({chunk.data(), n});
   }
-}
-
-void ConsoleLog::write(std::string_view bytes) {
-  if (size_ > kFileLimit) {
-    std::error_code error;
-    std::filesystem::rename(path_, path_.string() + ".1", error);
-    if (auto fresh = sys::open_append(path_)) file_ = std::move(*fresh);
-    size_ = 0;
-  }
-  // On a full disk the machine goes on and its words are lost.
-  if (sys::write_all(file_.get(), bytes)) size_ += bytes.size();
 }
 
 void ConsoleLog::remember(std::string_view bytes) {

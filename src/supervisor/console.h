@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "supervisor/capped_log.h"
 #include "sys/asio.h"
 
 namespace pinhole::supervisor {
@@ -29,14 +30,11 @@ class ConsoleLog {
   [[nodiscard]] std::uint64_t bytes_seen() const { return bytes_seen_; }
 
  private:
-  ConsoleLog(asio::io_context& io, std::filesystem::path path, Fd file, Fd read_end);
-  void write(std::string_view bytes);
+  ConsoleLog(asio::io_context& io, CappedLog log, Fd read_end);
   void remember(std::string_view bytes);
 
-  std::filesystem::path path_;
-  Fd file_;
+  CappedLog log_;
   asio::posix::stream_descriptor pipe_;
-  std::uint64_t size_ = 0;
   std::uint64_t bytes_seen_ = 0;
   std::deque<std::string> lines_;
   std::string unfinished_;

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <optional>
 #include <string>
@@ -13,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "supervisor/line_link.h"
 #include "sys/asio.h"
 #include "sys/event.h"
 
@@ -20,6 +20,8 @@ namespace pinhole::supervisor {
 
 class PepLink {
  public:
+  static constexpr std::chrono::seconds kReplyDeadline{5};
+
   PepLink(asio::io_context& io, Fd socket);
 
   /// Reads events until the PEP closes.
@@ -30,7 +32,8 @@ class PepLink {
   /// Until the PEP has closed its end: everything it had to say is read then.
   asio::awaitable<void> wait_closed(std::chrono::milliseconds limit);
   /// The PEP's counters (`{"op":"stats"}`).
-  asio::awaitable<Result<boost::json::object>> stats();
+  asio::awaitable<Result<boost::json::object>> stats(
+      std::chrono::milliseconds limit = kReplyDeadline);
   /// Has `text` written into the audit log, as a record of its chain.
   asio::awaitable<Result<void>> note(std::string text);
 
@@ -40,18 +43,12 @@ class PepLink {
   std::function<void(const std::string& head)> on_head;
 
  private:
-  void handle_line(std::string_view line);
-  asio::awaitable<Result<boost::json::object>> request(boost::json::object message,
-                                                       std::string answer);
+  bool take_event(const boost::json::object& message);
 
-  asio::local::stream_protocol::socket socket_;
   sys::Event changed_;
-  std::string received_;
   std::optional<std::string> policy_hash_;
-  std::deque<boost::json::object> replies_;
-  bool busy_ = false;  // one request at a time: replies carry no id
-  bool closed_ = false;
   std::string head_;
+  LineLink link_;
 };
 
 }  // namespace pinhole::supervisor

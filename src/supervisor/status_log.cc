@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/status_log.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "base/clock.h"
 #include "base/printable.h"
 #include "base/strings.h"
@@ -15,7 +9,6 @@
 namespace pinhole::supervisor {
 namespace {
 
-constexpr std::uint64_t kRotateAt = 4 << 20;
 constexpr std::size_t kLongestLine = 1000;
 constexpr std::string_view kStatePrefix = "VM state: ";
 
@@ -48,10 +41,8 @@ std::string_view to_string(VmState state) {
 }
 
 Result<StatusLog> StatusLog::open(const std::filesystem::path& path) {
-  PINHOLE_TRY(Fd file, sys::open_append(path));
-  std::error_code error;
-  const std::uint64_t size = std::filesystem::file_size(path, error);
-  return StatusLog(path, std::move(file), error ? 0 : size);
+  PINHOLE_TRY(CappedLog log, CappedLog::open(path));
+  return StatusLog(std::move(log));
 }
 
 void StatusLog::state(VmState state, std::string_view reason) {
@@ -60,20 +51,13 @@ void StatusLog::state(VmState state, std::string_view reason) {
 }
 
 void StatusLog::line(std::string_view text) {
-  if (size_ > kRotateAt) {
-    std::error_code error;
-    std::filesystem::rename(path_, path_.string() + ".1", error);
-    if (auto fresh = sys::open_append(path_)) file_ = *std::move(fresh);
-    size_ = 0;
-  }
-  // A full disk loses lines of this log; what it would have said is also on its way to the user.
-  const std::string line = fmt::format("{} {}\n", now_text(), printable(text, kLongestLine));
-  if (sys::write_all(file_.get(), line)) size_ += line.size();
+  const std::string time = now_text() + " ";
+  log_.write(fmt::format("{}{}\n", time, printable(text, kLongestLine)), time);
 }
 
 LastState read_last_state(const std::filesystem::path& path) {
   LastState last{.state = VmState::stopped, .time = {}, .reason = "never started"};
-  const auto content = sys::read_file(path, 2 * kRotateAt);
+  const auto content = sys::read_file(path, 2 * CappedLog::kLimit);
   if (!content) return last;
   for (const std::string_view text : split(*content, '\n')) {
     const std::size_t at = text.find(kStatePrefix);

@@ -14,7 +14,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "base/fd.h"
+#include "supervisor/capped_log.h"
 
 namespace pinhole::supervisor {
 
@@ -35,19 +35,15 @@ std::string_view to_string(VmState state);
 
 class StatusLog {
  public:
-  /// Appends; a log that passes 4 MiB is set aside as status.log.1, so that neither a long life nor a guest that has
-  /// much to say fills the disk.
+  /// Appends to a capped log: neither a long life nor a guest that has much to say fills the disk.
   static Result<StatusLog> open(const std::filesystem::path& path);
 
   void state(VmState state, std::string_view reason = {});
   void line(std::string_view text);
 
  private:
-  StatusLog(std::filesystem::path path, Fd file, std::uint64_t size)
-      : path_(std::move(path)), file_(std::move(file)), size_(size) {}
-  std::filesystem::path path_;
-  Fd file_;
-  std::uint64_t size_;
+  explicit StatusLog(CappedLog log) : log_(std::move(log)) {}
+  CappedLog log_;
 };
 
 /// The last state line of a log: what a VM that does not run now came to.

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// When the machine must pause because the disk below it is full, and when it may go on.
+#pragma once
+
+#include <cstdint>
+
+namespace pinhole::supervisor {
+
+/// Two marks, so that a machine near one of them does not stop and go with every file that somebody
+/// writes. Pure: the caller looks at the file system, and stops and continues the machine.
+class SpaceWatch {
+ public:
+  static constexpr std::uint64_t kLowWater = std::uint64_t{256} << 20;
+  static constexpr std::uint64_t kHighWater = std::uint64_t{384} << 20;
+
+  enum class Change { none, low, enough };
+
+  Change look(std::uint64_t free_bytes) {
+    if (!low_ && free_bytes < kLowWater) return low_ = true, Change::low;
+    if (low_ && free_bytes >= kHighWater) return low_ = false, Change::enough;
+    return Change::none;
+  }
+  /// QEMU found the disk full by itself: paused until there is enough, whatever the mark says.
+  void found_full() { low_ = true; }
+  [[nodiscard]] bool low() const { return low_; }
+
+ private:
+  bool low_ = false;
+};
+
+}  // namespace pinhole::supervisor
