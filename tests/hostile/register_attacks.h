@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attacks that only a guest can make: on the device's registers, and on the ring that QEMU serves.
+#pragma once
+
+#include <chrono>
+#include <span>
+#include <string_view>
+
+#include "pci_machine.h"
+
+namespace pinhole::hostile {
+
+struct RegisterAttack {
+  std::string_view name;
+  std::string_view what;
+  void (*act)(PciMachine& machine, vhost::testing::HostileDriver& driver,
+              vhost::testing::HostileDriver::Clock::time_point until);
+};
+std::span<const RegisterAttack> register_attacks();
+
+}  // namespace pinhole::hostile
