@@ -94,9 +94,15 @@ Result<int> show_status(const std::string& name, bool as_json) {
                          state != nullptr ? json::serialize(*state) : "?"));
   for (const char* key :
        {"reason", "since", "uptime_s", "image", "accelerator", "accelerator_reason", "workspace",
-        "policy", "audit_head", "boot_id", "instance_id"}) {
+        "confinement", "policy", "audit_head", "boot_id", "instance_id"}) {
     if (const std::string value = shown(status, key); !value.empty())
       print_line(fmt::format("  {:<20} {}", key, value));
+  }
+  if (const json::value* missing = status.if_contains("confinement_missing");
+      missing != nullptr && missing->is_array()) {
+    for (const json::value& what : missing->get_array()) {
+      if (what.is_string()) print_line("    lacks: " + printable(what.get_string(), 300));
+    }
   }
   if (const json::value* stages = status.if_contains("stages");
       stages != nullptr && stages->is_object()) {

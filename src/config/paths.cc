@@ -64,7 +64,8 @@ VmPaths vm_paths(const Paths& paths, std::string_view name) {
   vm.ca = vm.dir / "ca.pem";
   vm.status_log = vm.dir / "status.log";
   vm.console_log = vm.dir / "console.log";
-  vm.audit_log = vm.dir / "audit.jsonl";
+  vm.audit = vm.dir / "audit";
+  vm.audit_log = vm.audit / "audit.jsonl";
   vm.supervisor_log = vm.dir / "supervisor.log";
   vm.boot_ok = vm.dir / "boot-ok.txt";
   vm.vsock_fetch = vm.dir / "vsock-fetch.out";

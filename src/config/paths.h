@@ -35,7 +35,9 @@ Result<std::string> valid_vm_name(std::string_view name);
 struct VmPaths {
   fs::path dir;
   fs::path plan, disk, efi_vars, seed, lock, ca;
-  fs::path status_log, console_log, audit_log, supervisor_log, boot_ok, vsock_fetch;
+  fs::path status_log, console_log, supervisor_log, boot_ok, vsock_fetch;
+  fs::path audit;      // folder: all of the VM's folder that the PEP may write
+  fs::path audit_log;  // audit/audit.jsonl
   fs::path runtime, control, door, guest, vmm;  // folders
   fs::path control_socket;                      // control/sock: supervisor and the user
   fs::path door_socket;                         // door/v_440: vsockd and pep

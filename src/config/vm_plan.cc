@@ -45,6 +45,14 @@ class Reader {
     if (value != nullptr && value->is_array()) return value->get_array();
     return wrong(key), kEmpty;
   }
+  std::vector<std::string> texts(std::string_view key) {
+    std::vector<std::string> out;
+    for (const json::value& item : array(key)) {
+      if (!item.is_string()) return wrong(key), out;
+      out.emplace_back(item.get_string());
+    }
+    return out;
+  }
   Disk disk(std::string_view key) {
     const json::value* value = member(key);
     if (value == nullptr || !value->is_object()) return wrong(key), Disk();
@@ -109,10 +117,10 @@ VmPlan read(Reader& in) {
     inner.finish();
     if (!inner.problem().empty()) in.wrong("policy");
   }
-  for (const json::value& item : in.array("fetches")) {
-    if (!item.is_string()) return in.wrong("fetches"), plan;
-    plan.fetches.emplace_back(item.get_string());
-  }
+  // Plans of version 0.1 and before have none.
+  for (std::string& text : in.has("ca_files") ? in.texts("ca_files") : std::vector<std::string>())
+    plan.ca_files.emplace_back(std::move(text));
+  plan.fetches = in.texts("fetches");
   return plan;
 }
 
@@ -126,11 +134,12 @@ std::string_view to_string(DiskFormat format) {
 }
 
 std::string to_json(const VmPlan& plan) {
-  json::array policy, fetches;
+  json::array policy, fetches, ca_files;
   for (const PolicyLayer& layer : plan.policy) {
     policy.push_back(
         json::object{{"layer", layer.layer}, {"path", layer.path.string()}, {"name", layer.name}});
   }
+  for (const auto& file : plan.ca_files) ca_files.emplace_back(file.string());
   for (const std::string& url : plan.fetches) fetches.emplace_back(url);
   json::object out{
       {"version", kVersion},
@@ -150,6 +159,7 @@ std::string to_json(const VmPlan& plan) {
       {"instance_id", plan.instance_id},
       {"workspace_markers", plan.workspace_markers},
       {"policy", std::move(policy)},
+      {"ca_files", std::move(ca_files)},
       {"fetches", std::move(fetches)},
   };
   if (plan.backing) out["backing"] = write(*plan.backing);

@@ -62,6 +62,8 @@ struct VmPlan {
   std::optional<std::filesystem::path> workspace;
   bool workspace_markers = false;
   std::vector<PolicyLayer> policy;
+  /// What the policy names beside hosts: the files of its `ca:`, which the PEP has to see.
+  std::vector<std::filesystem::path> ca_files;
   /// URLs that the guest fetches through the door when it boots; the first proves the door.
   std::vector<std::string> fetches;
   bool operator==(const VmPlan&) const = default;

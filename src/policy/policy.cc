@@ -2,6 +2,7 @@
 #include "policy/policy.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/sha256.h"
@@ -210,8 +211,13 @@ class Decision {
     // Some frameworks act on a header instead of on the method: what it names is asked for as well.
     for (const std::string& method : request_.other_methods) {
       if (!verdict.allowed()) break;
+      // No request line may hold such a method; cut off, it could match a rule that is not about it.
+      if (method.size() > kLongestMethod) {
+        return denied("default", fmt::format("a header replaces the method by one of over {} bytes",
+                                             kLongestMethod));
+      }
       Request other = request_;
-      other.method = http::is_token(method) ? method.substr(0, kLongestMethod) : "?";
+      other.method = http::is_token(method) ? method : "?";
       const Verdict second = decide_request(other);
       if (second.allowed()) continue;
       verdict = second;
@@ -265,11 +271,13 @@ class Decision {
   Verdict allowed_by(const std::vector<RuleIndex>& found, const Request& request) {
     const Rule& rule = tables_.allow_rules[found.front()];
     const bool is_internal = tables_.internal.contains(internal_key(request.host, request.port));
-    if (rule.host.kind == HostPattern::Kind::any && is_internal) {
+    for (const RuleIndex index : found) {
+      const Rule& each = tables_.allow_rules[index];
+      if (each.host.kind != HostPattern::Kind::any || !is_internal) continue;
       return denied(
           "default",
           fmt::format("\"*\" ({}) is for public hosts, and {}:{} is internal: allow it by name",
-                      rule.id, request.host.in_url(), request.port));
+                      each.id, request.host.in_url(), request.port));
     }
     BodyLimits limits = tables_.limits.bodies;
     for (const RuleIndex index : found) limits = limits_of(tables_.allow_rules[index], limits);
@@ -335,6 +343,12 @@ std::optional<std::string> Policy::ca_file(const http::Host& host) const {
   const auto found = tables_->ca.find(host.name);
   if (found == tables_->ca.end()) return std::nullopt;
   return found->second;
+}
+
+std::vector<std::string> Policy::ca_files() const {
+  std::set<std::string> files;
+  for (const auto& [host, file] : tables_->ca) files.insert(file);
+  return {files.begin(), files.end()};
 }
 
 const Limits& Policy::limits() const { return tables_->limits; }

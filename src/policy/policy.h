@@ -124,6 +124,8 @@ class Policy {
                                                                std::uint16_t port) const;
   /// PEM file with the CA to verify this host with, in addition to the host's trust store.
   [[nodiscard]] std::optional<std::string> ca_file(const http::Host& host) const;
+  /// All of them, each once.
+  [[nodiscard]] std::vector<std::string> ca_files() const;
 
   [[nodiscard]] const Limits& limits() const;
   /// Lower-case names of header fields whose values never reach the audit.

@@ -94,6 +94,17 @@ TEST(PolicyDecide, StarIsEveryPublicName) {
   EXPECT_THAT(p.warnings(), ElementsAre("pinhole.yaml:1: \"*\" allows every public host"));
 }
 
+TEST(PolicyDecide, StarAllowsNoReadingOfAPathOnAnInternalHost) {
+  const Policy p = policy(
+      "egress:\n  allow:\n    - https://db.corp/a/*\n    - \"*\"\n"
+      "internal: [\"db.corp:443 -> 10.0.0.1:443\"]\n");
+  EXPECT_EQ(decide(p, "GET https://db.corp/a/b"), "allow pinhole.yaml:3");
+  EXPECT_EQ(
+      reason(p, "GET https://db.corp/a/b%2Fc"),
+      "\"*\" (pinhole.yaml:4) is for public hosts, and db.corp:443 is internal: allow it by name");
+  EXPECT_EQ(decide(p, "GET https://a.com/a/b%2Fc"), "allow pinhole.yaml:4");
+}
+
 TEST(PolicyDecide, AddressesMatchOnlyRulesThatSpellThem) {
   const Policy p =
       policy("egress: {allow: [93.184.216.34, \"[2606:4700:0::1]:443\", \"*.216.34x\"]}");
@@ -237,6 +248,9 @@ TEST(PolicyDecide, MethodsInHeadersAreDecidedToo) {
       with("POST https://b.com/x", "DELETE"),
       "deny pinhole.yaml:1: DELETE https://b.com/x matches deny rule at pinhole.yaml:1 (a header "
       "replaces the method)");
+  EXPECT_EQ(with("POST https://b.com/x", std::string(33, 'M')),
+            "deny default: a header replaces the method by one of over 32 bytes");
+  EXPECT_TRUE(with("POST https://b.com/x", std::string(32, 'M')).starts_with("allow"));
 }
 
 TEST(PolicyDecide, EncodedCharactersMatchTheirRules) {

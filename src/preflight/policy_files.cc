@@ -115,6 +115,7 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
     PINHOLE_TRY_VOID(check_trust(paths, *sources.project, project_text(out), sources.trusted_hash));
   out.hash = compiled->hash();
   out.warnings = compiled->warnings();
+  out.ca_files = compiled->ca_files();
   return out;
 }
 

@@ -31,6 +31,7 @@ struct Policies {
   config::VmRequest project_request;  // the `vm:` part of the project's file
   std::string hash;
   std::vector<std::string> warnings;
+  std::vector<std::string> ca_files;  // that `ca:` names
 };
 
 /// Reads, checks trust, compiles. A project file that is not trusted is an error that shows what to

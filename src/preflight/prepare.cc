@@ -19,6 +19,7 @@
 #include "preflight/workspace.h"
 #include "qemu/firmware.h"
 #include "sys/files.h"
+#include "sys/host_confinement.h"
 #include "sys/process.h"
 #include "sys/user.h"
 
@@ -169,6 +170,14 @@ Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& 
   PINHOLE_TRY(const Workspace workspace,
               check_workspace(folder, options.workspace_explicit, user, paths));
   PINHOLE_TRY(draft.plan.virtiofsd, find_virtiofsd());
+  if (const auto host = sys::probe_host_confinement(); !host.namespaces) {
+    return fail(Error{
+        .message = fmt::format("cannot share {}: this host refuses user namespaces, without which "
+                               "the file daemon could not be confined to the workspace",
+                               workspace.path.string()),
+        .details = {host.namespaces_problem},
+        .fix = "pinhole doctor says how to allow them; or start without it: --no-workspace"});
+  }
   if (!sys::subordinate_ids(kSubuid, user) || !sys::subordinate_ids(kSubgid, user))
     return fail(no_subordinate_ids(user));
   draft.plan.workspace = workspace.path;
@@ -226,6 +235,7 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
 /// Beside those that the VM had, which replace_plan() takes away once nothing can fail any more.
 Result<void> write_policies(const Policies& policies, Draft& draft) {
   PINHOLE_TRY_VOID(sys::remove_tree(new_policies(draft)));
+  draft.plan.ca_files.assign(policies.ca_files.begin(), policies.ca_files.end());
   int number = 0;
   for (const PolicyFile& file : policies.files) {
     // A folder each, so that the file keeps the name that messages call it by.
@@ -305,7 +315,7 @@ Result<void> write_all_files(const PrepareOptions& options, Draft& draft) {
 Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& options) {
   PINHOLE_TRY(Draft draft, make_draft(paths, options));
   PINHOLE_TRY_VOID(config::prepare_runtime(paths));
-  PINHOLE_TRY_VOID(sys::make_private_dir(draft.paths.dir));
+  PINHOLE_TRY_VOID(sys::make_private_dir(draft.paths.audit));
   PINHOLE_TRY(auto lock, sys::try_lock(draft.paths.lock));
   if (!lock) {
     return fail(Error{.message = fmt::format("VM \"{}\" is already running", draft.plan.name),

@@ -134,6 +134,9 @@ json::object Supervisor::status() const {
   }
   for (const Child& child : children_) processes[child.name] = child.process.pid();
   processes["supervisor"] = ::getpid();
+  const sys::Confinement confinement = sys::rate(host_);
+  json::array missing;
+  for (const std::string& what : confinement.missing) missing.emplace_back(what);
   const auto up =
       std::chrono::duration_cast<seconds>(std::chrono::steady_clock::now() - started_).count();
   return {{"ok", true},
@@ -144,6 +147,8 @@ json::object Supervisor::status() const {
           {"image", plan_.image},
           {"accelerator", std::string(config::to_string(plan_.accelerator))},
           {"accelerator_reason", plan_.accelerator_reason},
+          {"confinement", std::string(sys::to_string(confinement.rating))},
+          {"confinement_missing", std::move(missing)},
           {"policy", policy_hash_},
           {"audit_head", pep_ ? pep_->head() : std::string()},
           {"workspace", plan_.workspace ? plan_.workspace->string() : std::string()},

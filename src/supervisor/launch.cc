@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/launch.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 #include "qemu/args.h"
@@ -14,50 +16,89 @@ std::map<std::string, std::string> plain_environment() {
   return {{"PATH", "/usr/bin:/bin"}, {"LANG", "C.UTF-8"}};
 }
 
-/// In virtiofsd's option lists a backslash keeps the next character from ending a value.
-std::string escaped(const std::filesystem::path& path) {
-  std::string out;
-  for (const char c : path.string()) {
-    if (c == ',' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out;
+using Access = sys::Visible::Access;
+
+constexpr std::uint64_t kMaxDescriptors = 4096;
+/// Where virtiofsd sees the workspace.
+constexpr const char* kWorkspaceInside = "/workspace";
+
+/// `program` and what it needs to start.
+sys::FileView view_of(const std::filesystem::path& program) {
+  sys::FileView view{.paths = sys::runtime_libraries()};
+  view.paths.push_back({.path = program, .access = Access::execute});
+  return view;
 }
 
-sys::Isolation no_network() { return {.user = true, .network = true, .ipc = true}; }
+sys::Isolation apart(sys::FileView view) {
+  return {.user = true,
+          .network = true,
+          .ipc = true,
+          .pid = true,
+          .root = view,
+          .landlock = sys::LandlockRules{.view = std::move(view)}};
+}
+
+/// What names, certificates and OpenSSL's settings are read from; the user's own additions among them.
+std::vector<sys::Visible> resolver_and_trust_files() {
+  std::vector<sys::Visible> out;
+  for (const char* path :
+       {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/ssl",
+        "/etc/pki/tls", "/etc/ca-certificates", "/usr/share/ca-certificates",
+        "/usr/local/share/ca-certificates", "/etc/localtime"})
+    out.push_back({.path = path, .optional = true});
+  return out;
+}
 
 }  // namespace
 
 sys::Command pep_command(const std::filesystem::path& program, const config::VmPlan& plan,
                          const config::VmPaths& paths, const std::string& boot, const PepFds& fds) {
   sys::Command command{.program = program, .environment = plain_environment()};
+  sys::FileView view = view_of(program);
+  for (sys::Visible& file : resolver_and_trust_files()) view.paths.push_back(std::move(file));
   for (const config::PolicyLayer& layer : plan.policy) {
     command.args.insert(command.args.end(), {"--policy", layer.layer + "=" + layer.path.string()});
+    view.paths.push_back({.path = layer.path});
   }
+  for (const auto& file : plan.ca_files) view.paths.push_back({.path = file, .optional = true});
+  view.paths.push_back({.path = paths.audit, .access = Access::write});
   command.args.insert(command.args.end(),
                       {"--listen", "fd:4", "--control-fd", "3", "--audit", paths.audit_log.string(),
                        "--vm", plan.name, "--boot", boot, "--canary", "--foreign-keys", "vm"});
   if (!plan.image_sha256.empty())
     command.args.insert(command.args.end(), {"--image", "sha256:" + plan.image_sha256});
   command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.control}, {4, fds.listener}};
+  command.isolation = apart(std::move(view));
+  // The one process that has the host's network; it listens for nobody but its own canary.
+  command.isolation.network = false;
+  command.isolation.landlock->connect_tcp = true;
+  command.isolation.landlock->bind_any_port = true;
+  command.limits = {{RLIMIT_NOFILE, kMaxDescriptors}};
   return command;
 }
 
 sys::Command vsockd_command(const std::filesystem::path& program, const config::VmPlan& plan,
-                            const config::VmPaths& paths, int listener, int log) {
-  sys::Command command{
-      .program = program, .environment = plain_environment(), .isolation = no_network()};
+                            const config::VmPaths& paths, const VsockdFds& fds) {
+  sys::Command command{.program = program, .environment = plain_environment()};
   command.args = {
       "--socket-fd",
       "3",
       "--base",
       paths.guest_base.string(),
+      "--base-fd",
+      "4",
       "--ports",
       fmt::format("{}={},{}", wire::kDoorPort, paths.door_socket.string(), wire::kHelloPort),
       "--cid",
       std::to_string(plan.cid),
       "--once"};
-  command.descriptors = {{1, log}, {2, log}, {3, listener}};
+  command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.vhost}, {4, fds.base}};
+  sys::FileView view = view_of(program);
+  // To connect in them; it makes no file.
+  view.paths.push_back({.path = paths.door});
+  view.paths.push_back({.path = paths.guest});
+  command.isolation = apart(std::move(view));
+  command.limits = {{RLIMIT_NOFILE, kMaxDescriptors}};
   return command;
 }
 
@@ -82,15 +123,21 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& i
                   "-o",     "sandbox=namespace",
                   "-o",     "cache=auto",
                   "-o",     "no_xattr",
-                  "-o",     "source=" + escaped(*plan.workspace)};
+                  "-o",     std::string("source=") + kWorkspaceInside};
   command.descriptors = {{1, log}, {2, log}, {3, listener}};
-  command.isolation = {.user = true,
-                       .uid_map = id_map(ids.user.uid, ids.uids),
-                       .gid_map = id_map(ids.user.gid, ids.gids),
-                       .network = true,
-                       .ipc = true,
-                       .mount = true,
-                       .empty_dirs = {"/run"}};
+  sys::FileView view = view_of(plan.virtiofsd);
+  // Pinned: another guest that shares a folder above it cannot lead us elsewhere.
+  view.paths.push_back({.path = *plan.workspace,
+                        .access = Access::write,
+                        .pinned = true,
+                        .inside = kWorkspaceInside});
+  view.empty_dirs = {"/run"};
+  view.whole_proc = true;  // it reads the host's limit of open files, and mounts its own later
+  command.isolation = apart(std::move(view));
+  command.isolation.uid_map = id_map(ids.user.uid, ids.uids);
+  command.isolation.gid_map = id_map(ids.user.gid, ids.gids);
+  // It changes its root once more, to the workspace alone, which a Landlock domain may not.
+  command.isolation.landlock.reset();
   command.filter = sys::SpawnFilter::no_special_files;
   return command;
 }
@@ -100,7 +147,7 @@ sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
   sys::Command command{.program = plan.qemu,
                        .args = qemu::qemu_args(plan),
                        .environment = plain_environment(),
-                       .isolation = no_network()};
+                       .filter = sys::SpawnFilter::descriptors_only};
   command.descriptors = {{1, fds.log},
                          {2, fds.log},
                          {qemu::kQmpFd, fds.qmp},
@@ -112,6 +159,13 @@ sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
                          {qemu::kVsockFd, fds.vsock}};
   if (plan.backing) command.descriptors[qemu::kBackingFd] = files.backing.get();
   if (plan.workspace) command.descriptors[qemu::kWorkspaceFd] = fds.workspace;
+  sys::FileView view = view_of(plan.qemu);
+  for (const char* data : {"/usr/share/qemu", "/usr/share/seabios"})  // option ROMs
+    view.paths.push_back({.path = data, .optional = true});
+  if (plan.accelerator == config::Accelerator::kvm)
+    view.paths.push_back({.path = "/dev/kvm", .access = Access::device});
+  command.isolation = apart(std::move(view));
+  command.limits = {{RLIMIT_NOFILE, kMaxDescriptors}};
   return command;
 }
 

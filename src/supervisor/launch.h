@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What each inner process is started with: program, arguments, descriptors, and how it is set apart
-// (the table of ARCHITECTURE.md). Pure: nothing is started here.
+// (the table of ARCHITECTURE.md). Pure: nothing is started here. The isolation is the whole of it; what
+// this host refuses of it, sys::available() takes away.
 #pragma once
 
 #include "base/error.h"
@@ -21,8 +22,13 @@ struct PepFds {
 sys::Command pep_command(const std::filesystem::path& program, const config::VmPlan& plan,
                          const config::VmPaths& paths, const std::string& boot, const PepFds& fds);
 
+struct VsockdFds {
+  int vhost = -1;  // QEMU's connection arrives here
+  int base = -1;   // listening at guest/v: the host's programs arrive here
+  int log = -1;
+};
 sys::Command vsockd_command(const std::filesystem::path& program, const config::VmPlan& plan,
-                            const config::VmPaths& paths, int listener, int log);
+                            const config::VmPaths& paths, const VsockdFds& fds);
 
 /// The user's uid inside is the user's uid outside; every other id belongs to the user's
 /// subordinate ids, so that nothing in the guest, its root included, makes files as anybody else on

@@ -38,11 +38,11 @@ Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config
   return files;
 }
 
-Result<BackendSocket> make_backend_socket(const std::filesystem::path& path) {
+Result<ListenerAndClient> listen_and_connect(const std::filesystem::path& path) {
   PINHOLE_TRY(Fd listener, sys::listen_unix(path, 1));
   PINHOLE_TRY(Fd client, sys::connect_unix(path));
   ::unlink(path.c_str());
-  return BackendSocket{.listener = std::move(listener), .client = std::move(client)};
+  return ListenerAndClient{.listener = std::move(listener), .client = std::move(client)};
 }
 
 }  // namespace pinhole::supervisor

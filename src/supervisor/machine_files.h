@@ -19,11 +19,12 @@ struct MachineFiles {
 };
 Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config::VmPaths& paths);
 
-/// A back-end's socket with QEMU's end of it already connected. The path is gone again: nobody else connects.
-struct BackendSocket {
+/// For virtiofsd, which takes only a socket that listens: with QEMU's end of it already connected. The path is gone
+/// again: nobody else connects.
+struct ListenerAndClient {
   Fd listener;
   Fd client;
 };
-Result<BackendSocket> make_backend_socket(const std::filesystem::path& path);
+Result<ListenerAndClient> listen_and_connect(const std::filesystem::path& path);
 
 }  // namespace pinhole::supervisor

@@ -84,10 +84,14 @@ Result<void> Supervisor::prepare() {
   PINHOLE_TRY(log_, sys::open_append(paths_.supervisor_log));
   status_->state(VmState::starting, fmt::format("{}: {}", config::to_string(plan_.accelerator),
                                                 plan_.accelerator_reason));
+  const sys::Confinement confinement = sys::rate(host_);
+  status_->line(fmt::format("confinement: {}", sys::to_string(confinement.rating)));
+  for (const std::string& what : confinement.missing) status_->line("confinement lacks: " + what);
   PINHOLE_TRY_VOID(make_socket_folders());
   PINHOLE_TRY(Fd control, sys::listen_unix(paths_.control_socket));
   control_.emplace(io_, asio::local::stream_protocol(), control.release());
   PINHOLE_TRY(Fd hello, sys::listen_unix(paths_.hello_socket));
+  PINHOLE_TRY(guest_listener_, sys::listen_unix(paths_.guest_base));
   guest_ = std::make_unique<GuestLink>(
       io_, std::move(hello), [this](const std::string& nonce) { return welcome(nonce); },
       [this](GuestLink::Change change, const wire::GuestMessage& message) {
@@ -150,7 +154,7 @@ asio::awaitable<Result<void>> Supervisor::start_pep() {
   if (!listener) co_return std::unexpected(listener.error());
   auto link = sys::socket_pair();
   if (!link) co_return std::unexpected(link.error());
-  auto process = sys::spawn(
+  auto process = spawn(
       pep_command(*program, plan_, paths_, guest_->state().nonce,
                   {.control = link->second.get(), .listener = listener->get(), .log = log_.get()}));
   if (!process) co_return std::unexpected(process.error());
@@ -173,10 +177,12 @@ asio::awaitable<Result<void>> Supervisor::start_pep() {
 
 Result<void> Supervisor::start_vsockd() {
   PINHOLE_TRY(const auto program, config::inner_program("pinhole-vsockd"));
-  PINHOLE_TRY(auto socket, make_backend_socket(paths_.vsock_socket));
-  PINHOLE_TRY(auto process, sys::spawn(vsockd_command(program, plan_, paths_, socket.listener.get(),
-                                                      log_.get())));
-  vsock_client_ = std::move(socket.client);
+  PINHOLE_TRY(auto vhost, sys::socket_pair());
+  PINHOLE_TRY(auto process,
+              spawn(vsockd_command(
+                  program, plan_, paths_,
+                  {.vhost = vhost.first.get(), .base = guest_listener_.get(), .log = log_.get()})));
+  vsock_client_ = std::move(vhost.second);
   add_child("vsockd", std::move(process));
   return {};
 }
@@ -195,11 +201,11 @@ Result<void> Supervisor::start_virtiofsd() {
                                  "{}   (a range that nobody has)",
                                  user.name)});
   }
-  PINHOLE_TRY(auto socket, make_backend_socket(paths_.fs_socket));
+  PINHOLE_TRY(auto socket, listen_and_connect(paths_.fs_socket));
   sys::set_blocking(socket.listener.get());
   const WorkspaceIds ids{.user = user, .uids = *uids, .gids = *gids};
   PINHOLE_TRY(auto process,
-              sys::spawn(virtiofsd_command(plan_, ids, socket.listener.get(), log_.get())));
+              spawn(virtiofsd_command(plan_, ids, socket.listener.get(), log_.get())));
   workspace_client_ = std::move(socket.client);
   add_child("virtiofsd", std::move(process));
   return {};
@@ -215,7 +221,7 @@ Result<void> Supervisor::start_qemu() {
                     .vsock = vsock_client_.get(),
                     .workspace = workspace_client_.get(),
                     .log = log_.get()};
-  PINHOLE_TRY(auto process, sys::spawn(qemu_command(plan_, files, fds)));
+  PINHOLE_TRY(auto process, spawn(qemu_command(plan_, files, fds)));
   // QEMU holds its own copies. While ours were open, a back-end would not see QEMU end.
   vsock_client_.reset();
   workspace_client_.reset();
@@ -231,6 +237,11 @@ Result<void> Supervisor::start_qemu() {
   asio::co_spawn(io_, qmp_->run(), asio::detached);
   asio::co_spawn(io_, console_->run(), asio::detached);
   return {};
+}
+
+Result<sys::Process> Supervisor::spawn(sys::Command command) const {
+  command.isolation = sys::available(std::move(command.isolation), host_);
+  return sys::spawn(command);
 }
 
 void Supervisor::add_child(std::string name, sys::Process process) {

@@ -23,6 +23,7 @@
 #include "supervisor/status_log.h"
 #include "sys/asio.h"
 #include "sys/event.h"
+#include "sys/host_confinement.h"
 #include "sys/process.h"
 
 namespace pinhole::supervisor {
@@ -65,6 +66,7 @@ class Supervisor {
   Result<void> start_vsockd();
   Result<void> start_virtiofsd();
   Result<void> start_qemu();
+  Result<sys::Process> spawn(sys::Command command) const;
   asio::awaitable<Result<void>> await_up();
   asio::awaitable<void> serve_until_end();
   asio::awaitable<void> shut_down();
@@ -101,7 +103,9 @@ class Supervisor {
   Fd report_;
   Fd lock_;
   std::optional<StatusLog> status_;
-  Fd log_;                              // stderr of the children
+  Fd log_;  // stderr of the children
+  const sys::HostConfinement host_ = sys::probe_host_confinement();
+  Fd guest_listener_;  // guest/v; vsockd's, kept so that nobody has to make it again
   Fd vsock_client_, workspace_client_;  // QEMU's ends of its back-ends, until it has them
   sys::Event changed_;
   VmState state_ = VmState::starting;

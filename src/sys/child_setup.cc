@@ -2,9 +2,9 @@
 #include "sys/child_setup.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -23,7 +23,8 @@ namespace {
 /// The child's view of its own preparation: every step either works or reports and ends the child.
 class Child {
  public:
-  Child(const Command& command, ChildPipes pipes) : command_(command), pipes_(pipes) {}
+  Child(const Command& command, const ChildPipes& pipes, uid_t uid, gid_t gid)
+      : command_(command), pipes_(pipes), uid_(uid), gid_(gid) {}
 
   void require(bool worked, const char* step) const {
     if (worked) return;
@@ -79,44 +80,39 @@ class Child {
     ::syscall(SYS_close_range, static_cast<unsigned>(next), ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
   }
 
-  void enter_namespaces() const {
+  void map_ids() const {
     const Isolation& isolation = command_.isolation;
-    const uid_t uid = ::getuid();
-    const gid_t gid = ::getgid();
-    int flags = 0;
-    if (isolation.user) flags |= CLONE_NEWUSER;
-    if (isolation.network) flags |= CLONE_NEWNET;
-    if (isolation.ipc) flags |= CLONE_NEWIPC;
-    if (isolation.mount) flags |= CLONE_NEWNS;
-    if (flags == 0) return;
+    if (!isolation.user) return;
     // Only a dumpable process owns its files in /proc, which the id maps are written through.
     ::prctl(PR_SET_DUMPABLE, 1);
-    require(::unshare(flags) == 0, "entering its own namespaces");
-    if (!isolation.user) return;
     if (isolation.uid_map.empty()) {
-      map_own_ids(uid, gid);
+      map_own_ids();
     } else {
       await_full_map();
     }
   }
 
-  void mount_empty_dirs() const {
-    if (!command_.isolation.mount) return;
-    require(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0,
-            "making its mounts private");
-    for (const auto& dir : command_.isolation.empty_dirs) {
-      require(::mount("tmpfs", dir.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                      "size=4m,mode=0755") == 0,
-              "mounting an empty folder");
-    }
+  void change_root() const {
+    if (!command_.isolation.root) return;
+    const char* failed = enter_view(*command_.isolation.root);
+    require(failed == nullptr, failed);
   }
 
   void drop_rights() const {
     const rlimit none{0, 0};
     require(::setrlimit(RLIMIT_CORE, &none) == 0, "switching core dumps off");
+    for (const ResourceLimit& limit : command_.limits) {
+      const rlimit both{limit.value, limit.value};
+      require(::setrlimit(static_cast<__rlimit_resource_t>(limit.resource), &both) == 0,
+              "limiting its resources");
+    }
     ::umask(077);
     if (!command_.may_gain_privileges) {
       require(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "giving up new privileges");
+    }
+    if (command_.isolation.landlock) {
+      const char* failed = enter_landlock(*command_.isolation.landlock);
+      require(failed == nullptr, failed);
     }
     errno = load_spawn_filter(command_.filter);
     require(errno == 0, "loading the system call filter");
@@ -124,10 +120,11 @@ class Child {
 
   void tie_to_parent() const {
     if (!command_.die_with_parent) return;
-    // After the namespaces: a change of credentials clears it. A parent that died before is seen by
-    // its pid.
+    // Again after the namespaces: a change of credentials clears it. A parent that died before is seen by its end of
+    // the pipe; its pid says nothing in another PID namespace.
     require(::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "tying its life to its parent");
-    if (::getppid() != pipes_.parent) ::_exit(127);
+    pollfd parent{.fd = pipes_.go, .events = 0, .revents = 0};
+    if (::poll(&parent, 1, 0) == 1 && (parent.revents & POLLHUP) != 0) ::_exit(127);
   }
 
   [[noreturn]] void execute() const {
@@ -158,10 +155,10 @@ class Child {
     ::close(fd);
   }
 
-  void map_own_ids(uid_t uid, gid_t gid) const {
+  void map_own_ids() const {
     write_proc("/proc/self/setgroups", "deny", "refusing setgroups");
-    write_proc("/proc/self/uid_map", fmt::format("{0} {0} 1", uid), "mapping its user id");
-    write_proc("/proc/self/gid_map", fmt::format("{0} {0} 1", gid), "mapping its group id");
+    write_proc("/proc/self/uid_map", fmt::format("{0} {0} 1", uid_), "mapping its user id");
+    write_proc("/proc/self/gid_map", fmt::format("{0} {0} 1", gid_), "mapping its group id");
   }
 
   void await_full_map() const {
@@ -174,19 +171,31 @@ class Child {
 
   const Command& command_;
   ChildPipes pipes_;
+  uid_t uid_;  // outside: before the maps are written, the namespace has no name for them
+  gid_t gid_;
 };
 
 }  // namespace
 
-void become_child(const Command& command, const ChildPipes& pipes) {
-  Child child(command, pipes);
-  child.tie_to_parent();
+int clone_flags(const Isolation& isolation) {
+  int flags = 0;
+  if (isolation.user) flags |= CLONE_NEWUSER;
+  if (isolation.network) flags |= CLONE_NEWNET;
+  if (isolation.ipc) flags |= CLONE_NEWIPC;
+  if (isolation.pid) flags |= CLONE_NEWPID;
+  if (isolation.root) flags |= CLONE_NEWNS;
+  return flags;
+}
+
+void become_child(const Command& command, const ChildPipes& pipes, uid_t uid, gid_t gid) {
+  Child child(command, pipes, uid, gid);
   child.move_pipes_away();
+  child.tie_to_parent();
   child.reset_signals();
   child.leave_session();
   child.place_descriptors();
-  child.enter_namespaces();
-  child.mount_empty_dirs();
+  child.map_ids();
+  child.change_root();
   child.tie_to_parent();
   child.drop_rights();
   child.execute();

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <sys/types.h>
-
 #include "sys/process.h"
 
 namespace pinhole::sys {
@@ -17,14 +16,18 @@ struct SetupFailure {
 };
 
 struct ChildPipes {
-  int report = -1;     // child writes a SetupFailure
-  int ready = -1;      // child writes one byte once its user namespace exists
-  int go = -1;         // child reads one byte once its id maps are written
+  int report = -1;  // child writes a SetupFailure
+  int ready = -1;   // child writes one byte once its user namespace exists
+  int go = -1;  // child reads one byte once its id maps are written; hangs up when the parent dies
   int go_writer = -1;  // the parent's end of it, for the child to close
-  pid_t parent = -1;
 };
 
+/// CLONE_NEW* of what the child does not share, from its first instruction on.
+int clone_flags(const Isolation& isolation);
+
 /// The ordered list of steps of a new child; ends in execve or in a report.
-[[noreturn]] void become_child(const Command& command, const ChildPipes& pipes);
+/// `uid` and `gid` are the caller's outside.
+[[noreturn]] void become_child(const Command& command, const ChildPipes& pipes, uid_t uid,
+                               gid_t gid);
 
 }  // namespace pinhole::sys

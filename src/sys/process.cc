@@ -61,6 +61,13 @@ Result<void> write_id_map(std::string_view tool, pid_t pid, const std::vector<Id
   return {};
 }
 
+/// fork(2) into new namespaces. A PID namespace holds from the first child on, so unshare(2) would take a second fork.
+pid_t fork_into(int flags) {
+  if (flags == 0) return ::fork();
+  return static_cast<pid_t>(::syscall(SYS_clone, static_cast<unsigned long>(flags) | SIGCHLD,
+                                      nullptr, nullptr, nullptr, 0UL));
+}
+
 /// The parent's half of the handshake with a child that asked for a full id map.
 Result<void> map_ids(const Command& command, pid_t pid, int ready_fd, int go_fd) {
   char byte = 0;
@@ -152,11 +159,14 @@ Result<Process> spawn(const Command& command) {
   const ChildPipes pipes{.report = report.second.get(),
                          .ready = ready.second.get(),
                          .go = go.first.get(),
-                         .go_writer = go.second.get(),
-                         .parent = ::getpid()};
-  const pid_t pid = ::fork();
-  if (pid < 0) return fail("cannot start {}: {}", command.program.string(), errno_text(errno));
-  if (pid == 0) become_child(command, pipes);
+                         .go_writer = go.second.get()};
+  const uid_t uid = ::getuid();
+  const gid_t gid = ::getgid();
+  const pid_t pid = fork_into(clone_flags(command.isolation));
+  if (pid < 0)
+    return fail("cannot start {}: making its namespaces: {}", command.program.string(),
+                errno_text(errno));
+  if (pid == 0) become_child(command, pipes, uid, gid);
   report.second.reset();
   ready.second.reset();
   go.first.reset();

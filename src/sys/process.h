@@ -15,6 +15,8 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "sys/file_view.h"
+#include "sys/landlock.h"
 #include "sys/seccomp.h"
 
 namespace pinhole::sys {
@@ -26,7 +28,8 @@ struct IdMap {
   std::uint32_t count = 0;
 };
 
-/// How the child is set apart from the host. Where a member is left out, the child shares it.
+/// How the child is set apart from the host. Where a member is left out, the child shares it. All but Landlock needs
+/// a user namespace: see sys/host_confinement.h for hosts that refuse those.
 struct Isolation {
   /// A user namespace. `id_map` empty: only the caller's own ids, mapped to themselves (needs no
   /// helper). Otherwise the maps are written by newuidmap/newgidmap (package uidmap) and the child
@@ -36,9 +39,15 @@ struct Isolation {
   std::vector<IdMap> gid_map = {};
   bool network = false;  // nothing but a loopback interface that is down
   bool ipc = false;
-  bool mount = false;
-  /// Mount points inside the child's mount namespace that get an empty tmpfs.
-  std::vector<std::filesystem::path> empty_dirs = {};
+  bool pid = false;                   // it is process 1 and sees no other
+  std::optional<FileView> root = {};  // its own mount namespace, and what that holds
+  std::optional<LandlockRules> landlock = {};
+};
+
+/// setrlimit(2): soft and hard limit alike.
+struct ResourceLimit {
+  int resource = 0;
+  std::uint64_t value = 0;
 };
 
 /// What to start. The child inherits no environment, no descriptor and no signal mask but what
@@ -60,6 +69,7 @@ struct Command {
   /// no_new_privs is set.
   bool may_gain_privileges = false;
   SpawnFilter filter = SpawnFilter::none;
+  std::vector<ResourceLimit> limits = {};
 };
 
 /// How a child ended.

@@ -13,7 +13,7 @@ def fetch(home, vm, *words, timeout=180):
 
 
 def audit(home, vm):
-    return [json.loads(line) for line in (home.vm_dir(vm) / "audit.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (home.vm_dir(vm) / "audit/audit.jsonl").read_text().splitlines()]
 
 
 def test_verify_proves_each_check(home, vm):
@@ -148,7 +148,7 @@ def test_the_audit_chain_verifies_and_follows_the_requests(home, vm):
     fetch(home, vm, "http://origin.test/counted")
     records = audit(home, vm)
     previous = None
-    for line in (home.vm_dir(vm) / "audit.jsonl").read_bytes().splitlines():
+    for line in (home.vm_dir(vm) / "audit/audit.jsonl").read_bytes().splitlines():
         record = json.loads(line)
         if previous is not None:
             assert record["prev"] == hashlib.sha256(previous).hexdigest()
@@ -174,7 +174,7 @@ def test_down_leaves_nothing_and_status_says_why(home, vm):
     seal = audit(home, vm)[-1]
     assert seal["kind"] == "seal"
     head = re.findall(r"audit head: (\d+) (\w+)", (home.vm_dir(vm) / "status.log").read_text())[-1]
-    assert head == (str(seal["seq"]), hashlib.sha256((home.vm_dir(vm) / "audit.jsonl").read_bytes().splitlines()[-1]).hexdigest())
+    assert head == (str(seal["seq"]), hashlib.sha256((home.vm_dir(vm) / "audit/audit.jsonl").read_bytes().splitlines()[-1]).hexdigest())
     home.check_logs()
     home.ok("rm", vm)
     assert not home.vm_dir(vm).exists()

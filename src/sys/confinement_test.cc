@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/strings.h"
+#include "sys/files.h"
+#include "sys/host_confinement.h"
+#include "sys/process.h"
+#include "sys/unix_socket.h"
+
+namespace pinhole::sys {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using Access = Visible::Access;
+
+/// A folder with something of each kind, outside what the child is shown unless a test says so.
+class Confined : public testing::Test {
+ protected:
+  Confined() {
+    for (const char* name : {"shown", "hidden", "writable"}) fs::create_directory(at(name));
+    EXPECT_TRUE(write_file_atomic(at("shown/file"), "shown"));
+    EXPECT_TRUE(write_file_atomic(at("hidden/secret"), "secret"));
+    view_.paths = runtime_libraries();
+    for (const char* program : {"/bin/sh", "/bin/cat", "/bin/ls", "/bin/touch"})
+      view_.paths.push_back({.path = program, .access = Access::execute});
+    view_.paths.push_back({.path = at("shown")});
+    view_.paths.push_back({.path = at("writable"), .access = Access::write});
+  }
+  fs::path at(const char* name) { return root_ / name; }
+  /// What a shell script says in there, errors included.
+  std::string says(std::string script, Isolation isolation) {
+    Command command{.program = "/bin/sh",
+                    .args = {"-c", "exec 2>&1; " + std::move(script)},
+                    .environment = {{"PATH", "/bin"}},
+                    .isolation = std::move(isolation)};
+    const auto output = run(std::move(command), {.time = std::chrono::seconds(20)});
+    return output ? std::string(trim(output->out)) : "error: " + output.error().message;
+  }
+  Isolation everything() {
+    return {.user = true,
+            .network = true,
+            .ipc = true,
+            .pid = true,
+            .root = view_,
+            .landlock = LandlockRules{.view = view_}};
+  }
+  Isolation only_landlock() { return {.landlock = LandlockRules{.view = view_}}; }
+  Isolation only_namespaces() {
+    return {.user = true, .network = true, .ipc = true, .pid = true, .root = view_};
+  }
+
+  TempDir folder_ = TempDir::make().value();
+  fs::path root_ = fs::canonical(folder_.path());
+  FileView view_;
+};
+
+TEST_F(Confined, SeesWhatItIsShownAndNothingElse) {
+  const std::string script = fmt::format(
+      "cat {0}/shown/file; echo; cat {0}/hidden/secret; ls {0}; touch {0}/shown/new; touch "
+      "{0}/writable/new && echo made; cat /etc/passwd",
+      root_.string());
+  EXPECT_THAT(says(script, {}), AllOf(HasSubstr("shown"), HasSubstr("secret"), HasSubstr("root:")));
+  fs::remove(at("shown/new"));
+  fs::remove(at("writable/new"));
+  for (const Isolation& isolation : {everything(), only_namespaces(), only_landlock()}) {
+    EXPECT_THAT(says(script, isolation),
+                AllOf(HasSubstr("shown"), HasSubstr("made"), Not(HasSubstr("root:")),
+                      Not(HasSubstr("secret\n"))));
+    EXPECT_FALSE(fs::exists(at("shown/new")));
+    EXPECT_TRUE(fs::remove(at("writable/new")));
+  }
+  EXPECT_EQ(says("ls / ; ls " + root_.string(), only_namespaces()),
+            "bin\ndev\netc\nlib\nlib64\nproc\ntmp\nusr\nshown\nwritable");
+}
+
+TEST_F(Confined, SeesNoOtherProcessAndIsTheFirstOfItsOwn) {
+  EXPECT_EQ(says("echo $$ /proc/[0-9]*", only_namespaces()), "1 /proc/1");
+  EXPECT_EQ(says("echo $$ /proc/[0-9]*", everything()), "1 /proc/[0-9]*");  // may not even list it
+  EXPECT_THAT(says(fmt::format("kill -0 {} && echo reached", ::getpid()), everything()),
+              Not(HasSubstr("reached")));
+  EXPECT_EQ(says(fmt::format("kill -0 {} && echo reached", ::getpid()), {}), "reached");
+}
+
+TEST_F(Confined, MakesNoFileInItsRootAndExecutesNothingWritable) {
+  EXPECT_THAT(says("touch /new", everything()), HasSubstr("touch: cannot touch '/new'"));
+  const std::string script =
+      fmt::format("cat /bin/true > {0}/writable/t; {0}/writable/t && echo ran", root_.string());
+  view_.paths.push_back({.path = "/bin/true"});
+  EXPECT_THAT(says(script, everything()), Not(HasSubstr("ran")));
+}
+
+TEST_F(Confined, PinnedPathThatBecameALinkIsAnError) {
+  fs::create_directory_symlink(at("hidden"), at("link"));
+  view_.paths.push_back({.path = at("link"), .pinned = true});
+  EXPECT_THAT(says("true", everything()), HasSubstr("opening a path that it is to see"));
+  view_.paths.back() = {.path = at("hidden"), .pinned = true};
+  EXPECT_EQ(says("cat " + at("hidden/secret").string(), everything()), "secret");
+}
+
+TEST_F(Confined, MissingPathIsAnErrorUnlessOptional) {
+  view_.paths.push_back({.path = "/nowhere/at/all", .optional = true});
+  EXPECT_EQ(says("echo fine", everything()), "fine");
+  view_.paths.back().optional = false;
+  EXPECT_THAT(says("echo fine", everything()),
+              HasSubstr("opening a path that it is to see: No such file or directory"));
+}
+
+TEST_F(Confined, ResourceLimitsHold) {
+  Command command{.program = "/bin/sh", .args = {"-c", "ulimit -n; ulimit -c"}};
+  command.limits = {{RLIMIT_NOFILE, 77}};
+  EXPECT_EQ(run(command, {})->out, "77\n0\n");
+}
+
+TEST(HostConfinement, OfThisHostIsFull) {
+  const HostConfinement host = probe_host_confinement();
+  EXPECT_TRUE(host.namespaces) << host.namespaces_problem;
+  EXPECT_EQ(to_string(rate(host).rating), "full");
+}
+
+TEST(HostConfinement, RatesWhatIsMissing) {
+  const HostConfinement all{.namespaces = true, .landlock_abi = 7, .seccomp = true};
+  EXPECT_THAT(rate(all).missing, IsEmpty());
+  HostConfinement host = all;
+  host.landlock_abi = 1;  // of an old kernel: what it lacks, the namespaces hold
+  EXPECT_EQ(rate(host).rating, Rating::full);
+  host.landlock_abi = 0;
+  EXPECT_EQ(rate(host).rating, Rating::reduced);
+  host = all;
+  host.namespaces = false;
+  EXPECT_EQ(rate(host).rating, Rating::reduced);
+  EXPECT_THAT(rate(host).missing.at(0), HasSubstr("no user namespaces"));
+  host.landlock_abi = 3;
+  EXPECT_EQ(rate(host).rating, Rating::weak);
+  host = all;
+  host.seccomp = false;
+  EXPECT_EQ(rate(host).rating, Rating::weak);
+}
+
+TEST(HostConfinement, LeavesOutWhatTheHostRefuses) {
+  const Isolation wanted{
+      .user = true, .network = true, .root = FileView{}, .landlock = LandlockRules{}};
+  const Isolation left = available(wanted, {.namespaces = false});
+  EXPECT_FALSE(left.user || left.network || left.root);
+  EXPECT_TRUE(left.landlock);
+  EXPECT_TRUE(available(wanted, {.namespaces = true}).root);
+}
+
+}  // namespace
+}  // namespace pinhole::sys

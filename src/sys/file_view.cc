@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sys/file_view.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+
+#include "base/fd.h"
+
+namespace pinhole::sys {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Any folder that every host has: the new root is put together here, and nothing of it stays visible.
+constexpr const char* kStage = "/tmp";
+
+/// A copy of the host's tree at the path, which is not attached anywhere yet.
+struct Detached {
+  Fd tree;
+  fs::path inside;
+  bool folder = false;
+};
+
+Fd open_path(const Visible& visible) {
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC;
+  if (visible.pinned) how.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  return Fd(
+      static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, visible.path.c_str(), &how, sizeof(how))));
+}
+
+std::uint64_t attributes(Visible::Access access) {
+  switch (access) {
+    case Visible::Access::read:
+    case Visible::Access::execute:
+      return MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    case Visible::Access::write:
+      return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    case Visible::Access::device:
+      return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+  }
+  return 0;
+}
+
+const char* detach(const Visible& visible, std::vector<Detached>& out) {
+  const Fd source = open_path(visible);
+  if (!source && errno == ENOENT && visible.optional) return nullptr;
+  if (!source) return "opening a path that it is to see";
+  struct stat info{};
+  if (::fstat(source.get(), &info) != 0) return "looking at a path that it is to see";
+  // Recursive: what is mounted below cannot be left out without showing what it hides.
+  Fd tree(::open_tree(source.get(), "",
+                      AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!tree) return "copying a mount that it is to see";
+  mount_attr attr{};
+  attr.attr_set = attributes(visible.access);
+  if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) != 0)
+    return "restricting a mount that it is to see";
+  out.push_back({.tree = std::move(tree),
+                 .inside = visible.inside.empty() ? visible.path : visible.inside,
+                 .folder = S_ISDIR(info.st_mode)});
+  return nullptr;
+}
+
+/// Parents too; what is there already is fine.
+bool make_dirs(const fs::path& relative) {
+  fs::path made;
+  for (const fs::path& part : relative) {
+    made /= part;
+    if (::mkdir(made.c_str(), 0755) != 0 && errno != EEXIST) return false;
+  }
+  return true;
+}
+
+/// Relative to the stage, which is the working folder.
+const char* attach(const Detached& detached) {
+  const fs::path target = detached.inside.relative_path();
+  struct stat info{};
+  const bool there = ::lstat(target.c_str(), &info) == 0;  // below another path that is visible
+  if (!there && !make_dirs(detached.folder ? target : target.parent_path()))
+    return "making a folder of its root";
+  if (!there && !detached.folder) {
+    const Fd file(::open(target.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!file) return "making a file of its root";
+  }
+  if (::move_mount(detached.tree.get(), "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
+    return "placing a path in its root";
+  return nullptr;
+}
+
+const char* mount_tmpfs(const fs::path& target, const char* options) {
+  constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  return ::mount("tmpfs", target.c_str(), "tmpfs", kFlags, options) == 0
+             ? nullptr
+             : "mounting an empty folder";
+}
+
+/// Of its own PID namespace, so it shows this process alone. Hosts that hide parts of their /proc (containers) refuse
+/// it; then there is none, which is safe, and enough for what we start.
+void mount_proc(bool whole) {
+  if (::mkdir("proc", 0555) != 0 && errno != EEXIST) return;
+  constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (!whole && ::mount("proc", "proc", "proc", kFlags, "subset=pid") == 0) return;
+  (void)::mount("proc", "proc", "proc", kFlags, nullptr);
+}
+
+const char* become_root() {
+  // pivot_root(2), "pivot_root(".", ".")": the old root lies over the new one, and is taken away.
+  if (::syscall(SYS_pivot_root, ".", ".") != 0) return "changing its root";
+  if (::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) return "leaving the host's root";
+  mount_attr attr{};
+  attr.attr_set = MOUNT_ATTR_RDONLY;
+  if (::mount_setattr(AT_FDCWD, "/", 0, &attr, sizeof(attr)) != 0)
+    return "making its root read-only";
+  return nullptr;
+}
+
+}  // namespace
+
+std::vector<Visible> runtime_libraries() {
+  std::vector<Visible> out;
+  for (const char* path : {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"})
+    out.push_back({.path = path, .optional = true});
+  // The kernel starts a program by its interpreter.
+  for (const char* path : {"/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"})
+    out.push_back({.path = path, .access = Visible::Access::execute, .optional = true});
+  for (const char* path : {"/dev/null", "/dev/zero", "/dev/urandom"})
+    out.push_back({.path = path, .access = Visible::Access::device, .optional = true});
+  return out;
+}
+
+const char* enter_view(const FileView& view) {
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return "making its mounts private";
+  // All sources first: the stage hides what lies below it.
+  std::vector<Detached> trees;
+  for (const Visible& visible : view.paths) {
+    if (const char* failed = detach(visible, trees); failed != nullptr) return failed;
+  }
+  if (::mount("tmpfs", kStage, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755") != 0)
+    return "mounting its root";
+  if (::chdir(kStage) != 0) return "entering its root";
+  for (const Detached& tree : trees) {
+    if (const char* failed = attach(tree); failed != nullptr) return failed;
+  }
+  for (const fs::path& dir : view.empty_dirs) {
+    const fs::path target = dir.relative_path();
+    if (!make_dirs(target)) return "making a folder of its root";
+    if (const char* failed = mount_tmpfs(target, "size=4m,mode=0755"); failed != nullptr)
+      return failed;
+  }
+  mount_proc(view.whole_proc);
+  return become_root();
+}
+
+}  // namespace pinhole::sys
