@@ -56,13 +56,6 @@ std::unexpected<Fault> bad_path(std::string_view why) {
   return fault(kInvalidUrl, 400, "the path holds {}", why);
 }
 
-/// `at` is behind a "%25". A server that decodes twice would see what the digits after it spell.
-bool is_double_encoding(std::string_view path, std::size_t at) {
-  while (path.substr(at).starts_with("25")) at += 2;
-  const auto inner = encoded_byte(path, at);
-  return inner && (is_treacherous(*inner) || *inner == '.' || *inner == '/');
-}
-
 /// Takes the character or encoding at `at` into `out`; returns how many bytes it was.
 Parsed<std::size_t> take_character(std::string_view path, std::size_t at, std::string& out) {
   const char c = path[at];
@@ -81,9 +74,6 @@ Parsed<std::size_t> take_character(std::string_view path, std::size_t at, std::s
   if (!byte) return bad_path("a \"%\" that two hexadecimal digits do not follow");
   const std::string_view spelled = path.substr(at, 3);
   if (is_treacherous(*byte)) return bad_path(fmt::format("\"{}\"", spelled));
-  if (*byte == '%' && is_double_encoding(path, at + 3)) {
-    return bad_path(fmt::format("a double encoding (\"{}…\")", spelled));
-  }
   if (is_unreserved(*byte)) {
     out += *byte;
   } else {
@@ -106,6 +96,25 @@ std::string decode(std::string_view text) {
     if (byte) at += 2;
   }
   return out;
+}
+
+/// Whether a server that decodes more than once finds something in `path`, which is normalised, that
+/// is refused or means something else in every path: what the digits behind a "%25" spell, however
+/// those are spelled themselves ("%252e", "%25%32%65", "%2525%32e").
+bool is_double_encoding(std::string_view path) {
+  constexpr int kMostRounds = 8;
+  std::string text = decode(path);
+  for (int round = 0; round < kMostRounds; ++round) {
+    bool encoded = false;
+    for (std::size_t at = text.find('%'); at != std::string::npos; at = text.find('%', at + 1)) {
+      const auto byte = encoded_byte(text, at + 1);
+      encoded = encoded || byte;
+      if (byte && (is_treacherous(*byte) || *byte == '.' || *byte == '/')) return true;
+    }
+    if (!encoded) return false;
+    text = decode(text);
+  }
+  return true;  // nobody means this
 }
 
 Segments segments_of(std::string_view path) {
@@ -165,6 +174,7 @@ Parsed<std::string> normalise_path(std::string_view path) {
     PINHOLE_TRY(const std::size_t length, take_character(path, at, out));
     at += length;
   }
+  if (is_double_encoding(out)) return bad_path("a double encoding (\"%25…\")");
   for (const std::string& segment : segments_of(with_decoded_slashes(out))) {
     if (is_dot_segment(segment)) return bad_path("a \".\" or \"..\" segment");
   }

@@ -54,6 +54,13 @@ TEST(Path, DoubleEncodingsOfWhatMattersAreRefused) {
        {"/%252e%252e/a", "/a%252Fb", "/a%255cb", "/a%2500", "/%25252e", "/a%250a"}) {
     EXPECT_EQ(path(text), "the path holds a double encoding (\"%25…\")") << text;
   }
+  // Nor when the digits behind the "%25" are spelled as encodings themselves.
+  for (const char* text : {"/%25%32%65", "/%25%32e", "/a%252%46b", "/%2525%32e", "/a%25%30%30"}) {
+    EXPECT_EQ(path(text), "the path holds a double encoding (\"%25…\")") << text;
+  }
+  std::string deep = "/%";
+  for (int i = 0; i < 12; ++i) deep += "25";
+  EXPECT_EQ(path(deep + "41"), "the path holds a double encoding (\"%25…\")");
   EXPECT_EQ(path("/100%25"), "/100%25");
   EXPECT_EQ(path("/a%2541"), "/a%2541");
 }
