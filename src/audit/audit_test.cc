@@ -103,6 +103,9 @@ TEST(RedactUrl, KeepsThePathAndHidesUserinfoQueryValuesAndFragment) {
   EXPECT_EQ(redact_url("http://user:pw@a.example:8080/x"), "http://a.example:8080/x");
   EXPECT_EQ(redact_url("http://a.example/x@y"), "http://a.example/x@y");
   EXPECT_EQ(redact_url("a.example:443"), "a.example:443");
+  // A "://" behind the path's beginning starts no authority, and hides no query in front of it.
+  EXPECT_EQ(redact_url("/login?token=abc&to=http://b.example/"), "/login?token=*&to=*");
+  EXPECT_EQ(redact_url("a.example?token=abc&to=http://b.example/"), "a.example?token=*&to=*");
   EXPECT_EQ(redact_url("http://a.example/?"), "http://a.example/?");
   EXPECT_EQ(redact_url(std::string("http://a.example/?") + std::string(9000, '&')).size(),
             kLongestText + std::string_view("…").size());

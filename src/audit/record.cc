@@ -106,8 +106,11 @@ std::string format_record(const Record& record, const Identity& identity, std::u
 std::string redact_url(std::string_view url) {
   std::string out;
   url = url.substr(0, url.find('#'));
-  const std::size_t scheme_end = url.find("://");
-  const std::size_t authority = scheme_end == std::string_view::npos ? 0 : scheme_end + 3;
+  // Only in front of path and query: "/login?token=…&to=http://a" has neither scheme nor authority.
+  const std::size_t scheme_end = url.substr(0, url.find_first_of("/?")).rfind(':');
+  const bool has_scheme =
+      scheme_end != std::string_view::npos && url.substr(scheme_end).starts_with("://");
+  const std::size_t authority = has_scheme ? scheme_end + 3 : 0;
   const std::size_t authority_end = std::min(url.find_first_of("/?", authority), url.size());
   const std::size_t at = url.substr(0, authority_end).rfind('@');
   out += url.substr(0, authority);
