@@ -37,6 +37,11 @@ std::optional<std::chrono::system_clock::time_point> release_date(std::string_vi
     // "Sat, 15 Nov 2025 09:12:34 UTC"; the C locale is never changed.
     if (::strptime(std::string(*text).c_str(), "%a, %d %b %Y %H:%M:%S", &broken_down) == nullptr)
       return std::nullopt;
+    // The clock counts nanoseconds: other years do not fit it, and no archive is from them.
+    constexpr int kFirstYear = 1970;
+    constexpr int kLastYear = 2200;
+    const int year = broken_down.tm_year + 1900;
+    if (year < kFirstYear || year > kLastYear) return std::nullopt;
     return std::chrono::system_clock::from_time_t(::timegm(&broken_down));
   }
   return std::nullopt;

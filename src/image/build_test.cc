@@ -152,6 +152,8 @@ TEST(ReleaseDate, IsTheNewestOfAll) {
                                  "no date", "Date: nonsense\n"}),
             "2025-11-15T09:12:34.000Z");
   EXPECT_EQ(newest_release_date({}), "");
+  for (const std::string year : {"1052", "1969", "2201", "9999"})
+    EXPECT_EQ(newest_release_date({"Date: Sat, 01 Nov " + year + " 02:00:00 UTC\n"}), "") << year;
 }
 
 TEST(InstalledPackages, ListsOnlyWhatIsInstalled) {
