@@ -118,6 +118,15 @@ TEST(ResponseHead, HopByHopFieldsAndFramingAreOurs) {
       "HTTP/1.1 200 Fine\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
 
+TEST(ResponseHead, FoldedLinesAreJoinedByOneBlankAndNoneAtTheEnds) {
+  const auto value = [](std::string_view lines) {
+    return read_head("HTTP/1.1 200 OK\r\n" + std::string(lines) + "\r\n").value().headers[0].value;
+  };
+  EXPECT_EQ(value("a: b\r\n\t c\r\n"), "b c");
+  EXPECT_EQ(value("a: \r\n c\r\n"), "c");
+  EXPECT_EQ(value("a: b\r\n \r\n"), "b");
+}
+
 TEST(ResponseHead, FramingFollowsMethodStatusAndClient) {
   const auto framing = [](std::string_view text, std::string_view method, int minor) {
     return choose_framing(read_head(text).value(), method, minor);

@@ -72,8 +72,10 @@ Result<void> ResponseHeadReader::take_field(std::string_view line) {
     line = trim(line);
     const auto field = http::parse_header_line("x: " + std::string(line));
     if (!field) return upstream_error("the origin's headers are broken: " + field.error().detail);
-    head_.headers.back().value += ' ';
-    head_.headers.back().value += field->value;
+    std::string& value = head_.headers.back().value;
+    // No blank at either end (http/header.h), where one of the lines says nothing.
+    if (!value.empty() && !field->value.empty()) value += ' ';
+    value += field->value;
     return {};
   }
   auto field = http::parse_header_line(line);
