@@ -9,6 +9,7 @@
 #include "agent/cloud_init.h"
 #include "agent/helper.h"
 #include "agent/workspace.h"
+#include "agent/workspace_watch.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -221,6 +222,9 @@ asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire:
     begun = steady_clock::now();
     const StageOutcome workspace = co_await await_workspace(boot);
     report(*boot, wire::StageName::workspace, begun, workspace);
+    asio::co_spawn(co_await asio::this_coro::executor,
+                   watch_workspace(boot->settings, boot->welcome.nonce, boot->journal),
+                   asio::detached);
   }
   // A marker with that name after a bad boot would be a lie; the failed stage says why there is
   // none.

@@ -84,6 +84,38 @@ struct HelloTest : testing::Test {
   }
 };
 
+TEST_F(HelloTest, AWorkspaceWhoseDeviceWasReplacedIsMountedAgainAndReported) {
+  mount_workspace();
+  const auto drivers = settings->root / "sys/bus/virtio/drivers/virtiofs";
+  std::filesystem::create_directories(drivers);
+  std::filesystem::create_symlink("old", drivers / "virtio3");
+  // In the place of this program, which cannot mount here: notes what it is asked to do.
+  const auto asked = dir.path() / "asked";
+  const auto self = dir.path() / "self";
+  ASSERT_TRUE(sys::write_file_atomic(
+      self, fmt::format("#!/bin/sh\necho $1 $2 >> {}\n", asked.string()), 0700));
+  settings->self = self.string();
+  settings->workspace_poll = std::chrono::milliseconds(1);
+  Loop loop(services());
+  Peer peer = welcome({.nonce = "n-1", .workspace = true});
+  EXPECT_EQ(next_stage(peer).name, wire::StageName::agent);
+  EXPECT_EQ(next_stage(peer).name, wire::StageName::cloud_init);
+  EXPECT_EQ(next_stage(peer).name, wire::StageName::workspace);
+  EXPECT_EQ(next_marker(peer).name, wire::MarkerName::boot_ok);
+  EXPECT_EQ(next_marker(peer).name, wire::MarkerName::vsock_fetch);
+  EXPECT_EQ(next_stage(peer).name, wire::StageName::door);
+  // The same name, another entry.
+  std::filesystem::create_symlink("new", drivers / "next");
+  std::filesystem::rename(drivers / "next", drivers / "virtio3");
+  const auto again = next_stage(peer);
+  EXPECT_EQ(again.name, wire::StageName::workspace);
+  EXPECT_TRUE(again.ok) << again.detail;
+  EXPECT_EQ(again.detail, "virtiofs at " + settings->workspace.string() + ", mounted again (1)");
+  EXPECT_EQ(sys::read_file(asked, 1000).value(),
+            fmt::format("workspace-check {0}\nworkspace-mount {0}\nworkspace-check {0}\n",
+                        settings->workspace.string()));
+}
+
 TEST_F(HelloTest, AWholeBootIsReportedInOrderWithItsMarkers) {
   mount_workspace();
   put("usr/bin/cloud-init", "");

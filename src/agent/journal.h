@@ -10,7 +10,7 @@
 
 namespace pinhole::agent {
 
-/// Bounded by its writers: four stages and two markers per nonce.
+/// Bounded by its writers: four stages and two markers per nonce, and the workspace's repairs.
 class Journal {
  public:
   explicit Journal(const asio::any_io_executor& executor)

@@ -2,6 +2,8 @@
 #include "agent/workspace.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,10 +91,33 @@ Result<void> place_file(const fs::path& folder, std::string_view name, std::stri
   return done;
 }
 
+Result<void> mount_workspace_again(const fs::path& folder) {
+  constexpr int kMostMounts = 16;  // one on top of the other
+  for (int i = 0; i < kMostMounts; ++i) {
+    if (::umount2(folder.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) break;
+  }
+  // The device is there, but its driver may not have looked at it yet.
+  constexpr int kTries = 100;
+  constexpr int kPauseMs = 100;
+  for (int tries = 1;; ++tries) {
+    // As images/base's workspace.mount does.
+    if (::mount("workspace", folder.c_str(), "virtiofs", MS_NOSUID | MS_NODEV, nullptr) == 0)
+      return {};
+    const int error = errno;
+    if (tries == kTries || error == EPERM) {
+      return fail("cannot mount at {}: {}", folder.string(), errno_text(error));
+    }
+    ::poll(nullptr, 0, kPauseMs);
+  }
+}
+
 int run_workspace_helper(const std::vector<std::string>& args) {
-  Result<void> done = fail("workspace-check FOLDER NONCE or workspace-place FOLDER NAME");
+  Result<void> done =
+      fail("workspace-check FOLDER NONCE, workspace-mount FOLDER or workspace-place FOLDER NAME");
   if (args.size() == 3 && args[0] == "workspace-check") {
     done = check_workspace(args[1], args[2]);
+  } else if (args.size() == 2 && args[0] == "workspace-mount") {
+    done = mount_workspace_again(args[1]);
   } else if (args.size() == 3 && args[0] == "workspace-place") {
     const auto content = read_input(wire::kMarkerBytes);
     done = content ? place_file(args[1], args[2], *content) : fail(content.error());

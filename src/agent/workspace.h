@@ -25,7 +25,11 @@ Result<void> check_workspace(const std::filesystem::path& folder, std::string_vi
 Result<void> place_file(const std::filesystem::path& folder, std::string_view name,
                         std::string_view content);
 
-/// `workspace-check FOLDER NONCE` and `workspace-place FOLDER NAME` (content on stdin): what that
+/// Takes away whatever is mounted at `folder`, without waiting for it, and mounts the workspace's
+/// device there. Who still has a file or a working directory of the old one open gets errors.
+Result<void> mount_workspace_again(const std::filesystem::path& folder);
+
+/// `workspace-check FOLDER NONCE`, `workspace-mount FOLDER` and `workspace-place FOLDER NAME` (content on stdin): what that
 /// second process does. Returns its exit status; the cause goes to stdout.
 int run_workspace_helper(const std::vector<std::string>& args);
 
