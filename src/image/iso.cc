@@ -112,8 +112,7 @@ Result<Label> read_label(int fd) {
 std::string read_content(archive* handle) {
   std::string content(kMaxIsoContent, '\0');
   const la_ssize_t n = archive_read_data(handle, content.data(), content.size());
-  content.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
-  return content;
+  return content.substr(0, n < 0 ? 0 : static_cast<std::size_t>(n));
 }
 
 IsoEntry describe(archive_entry* entry) {
@@ -142,7 +141,11 @@ void read_entries(archive* handle, const std::vector<std::string_view>& wanted,
     }
     IsoEntry found = describe(entry);
     if (found.name == "./") continue;  // the root itself
-    if (std::ranges::find(wanted, found.name) != wanted.end()) found.content = read_content(handle);
+    // A folder may hold one name a thousand times; the first one counts, and takes the memory.
+    const bool is_wanted = std::ranges::find(wanted, found.name) != wanted.end();
+    const auto& before = contents.entries;
+    if (is_wanted && std::ranges::find(before, found.name, &IsoEntry::name) == before.end())
+      found.content = read_content(handle);
     contents.entries.push_back(std::move(found));
   }
 }

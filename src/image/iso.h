@@ -37,7 +37,7 @@ struct IsoContents {
 };
 
 /// Reads at most kMaxIsoEntries entries, and the content of those named in `wanted` up to
-/// kMaxIsoContent bytes.
+/// kMaxIsoContent bytes; where several have that name, of the first one.
 inline constexpr std::size_t kMaxIsoEntries = 1000;
 inline constexpr std::size_t kMaxIsoContent = std::size_t{512} << 10;
 Result<IsoContents> read_iso(const std::filesystem::path& path,

@@ -47,21 +47,24 @@ Result<void> check_hostname(std::string_view name) {
 }
 
 void check_files(const IsoContents& contents, SeedReport& report) {
-  bool has_user_data = false;
-  bool has_meta_data = false;
+  std::size_t user_data = 0;
+  std::size_t meta_data = 0;
   for (const IsoEntry& entry : contents.entries) {
     if (entry.name == kUserData) {
-      has_user_data = true;
+      ++user_data;
     } else if (entry.name == kMetaData) {
-      has_meta_data = true;
+      ++meta_data;
     } else if (report.problems.size() < 20) {
       report.problems.push_back(fmt::format(
           "it holds {}, which is neither user-data nor meta-data; a folder was captured",
           printable(entry.name, 80)));
     }
   }
-  if (!has_user_data) report.problems.emplace_back("it holds no user-data");
-  if (!has_meta_data) report.problems.emplace_back("it holds no meta-data");
+  for (const auto& [name, count] : {std::pair(kUserData, user_data), {kMetaData, meta_data}}) {
+    if (count == 0) report.problems.push_back(fmt::format("it holds no {}", name));
+    // Which of them counts is for each reader to say.
+    if (count > 1) report.problems.push_back(fmt::format("it holds {} {} times", name, count));
+  }
 }
 
 void read_meta_data(std::string_view text, SeedReport& report) {
@@ -129,8 +132,9 @@ Result<SeedReport> inspect_seed(const std::filesystem::path& path) {
   check_files(contents, report);
   for (const IsoEntry& entry : contents.entries) {
     report.files.push_back({.name = entry.name, .size = entry.size});
-    if (entry.name == kMetaData) read_meta_data(entry.content, report);
   }
+  const auto meta_data = std::ranges::find(contents.entries, kMetaData, &IsoEntry::name);
+  if (meta_data != contents.entries.end()) read_meta_data(meta_data->content, report);
   return report;
 }
 

@@ -113,6 +113,28 @@ TEST(InspectSeed, NamesMissingInstanceIdAndUnreadableMetaData) {
               ElementsAre(HasSubstr("its meta-data cannot be read: meta-data:")));
 }
 
+TEST(InspectSeed, ReadsTheFirstOfManyFilesOfOneName) {
+  std::vector<std::string> names;
+  for (char c = 'A'; c < 'K'; ++c) names.push_back(std::string("meta-dat") + c);
+  std::vector<IsoFile> files = {{"user-data", kConfig}};
+  for (const std::string& name : names)
+    files.push_back({name, name == "meta-datA" ? "instance-id: first\n" : "instance-id: other\n"});
+  std::string iso = write_iso("cidata", files, kMaxSeed).value();
+  // Rock Ridge's names, and Joliet's (UCS-2, big-endian).
+  const std::string joliet("m\0e\0t\0a\0-\0d\0a\0t\0", 16);
+  for (std::size_t at = 0; (at = iso.find("meta-dat", at)) != std::string::npos; at += 9)
+    iso[at + 8] = 'a';
+  for (std::size_t at = 0; (at = iso.find(joliet, at)) != std::string::npos; at += 17)
+    iso[at + 16] = 'a';
+  const Folder folder;
+  const auto path = folder.write("seed.iso", iso);
+  const IsoContents contents = read_iso(path, {"meta-data"}).value();
+  EXPECT_EQ(std::ranges::count(contents.entries, "meta-data", &IsoEntry::name), 10);
+  EXPECT_EQ(std::ranges::count(contents.entries, "", &IsoEntry::content), 10);  // one is user-data
+  const auto report = inspect_seed(path).value();
+  EXPECT_THAT(report.problems, ElementsAre("it holds meta-data 10 times"));
+}
+
 TEST(InspectSeed, NamesAnImageThatIsTooLarge) {
   const Folder folder;
   const std::string filler(std::size_t{2} << 20, 'x');
