@@ -14,6 +14,7 @@
 #include "pep/canary.h"
 #include "pep/control.h"
 #include "pep/door.h"
+#include "pep/seal.h"
 #include "pep/server.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
@@ -136,6 +137,7 @@ Result<void> run_program(const Options& options) {
   Door door(context, *std::move(policy), std::move(audit), Times());
   Program program(context, door, std::move(canary), std::move(listener));
   auto outcome = program.start(options);
+  if (outcome) outcome = seal(!options.listen_path.empty());
   if (outcome) {
     log(LogLevel::info, "ready, policy {}", door.policy.hash());
     context.run();

@@ -81,9 +81,9 @@ constexpr auto kRunning = std::to_array<AllowedCall>({
 
 constexpr auto kEventLoop = std::to_array<AllowedCall>({
     {"epoll_create1"}, {"epoll_ctl"},  {"epoll_wait"},     {"epoll_pwait"},     {"poll"},
-    {"ppoll"},         {"eventfd2"},   {"timerfd_create"}, {"timerfd_settime"}, {"accept4"},
-    {"recvmsg"},       {"recvfrom"},   {"sendmsg"},        {"sendto"},          {"shutdown"},
-    {"getsockopt"},    {"setsockopt"}, {"getsockname"},    {"getpeername"},
+    {"ppoll"},         {"eventfd2"},   {"timerfd_create"}, {"timerfd_settime"}, {"accept"},
+    {"accept4"},       {"recvmsg"},    {"recvfrom"},       {"sendmsg"},         {"sendto"},
+    {"shutdown"},      {"getsockopt"}, {"setsockopt"},     {"getsockname"},     {"getpeername"},
 });
 
 using Filter = std::unique_ptr<void, decltype(&seccomp_release)>;
