@@ -53,8 +53,9 @@ Confinement rate(const HostConfinement& host) {
   };
   if (!host.namespaces) {
     miss(Rating::reduced,
-         "no user namespaces: the PEP sees other processes and can connect to unix sockets that "
-         "have a path, and there is no workspace");
+         "no user namespaces: vsockd could connect to unix sockets that have a path (an "
+         "ssh-agent's, "
+         "docker's), processes see that others exist, and there is no workspace");
   }
   if (!host.seccomp) miss(Rating::weak, "no seccomp filters: every system call is open");
   if (host.landlock_abi == 0) {
