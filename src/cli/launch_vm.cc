@@ -32,7 +32,7 @@ constexpr auto kLastWords = std::chrono::seconds(5);
 std::map<std::string, std::string> supervisor_environment() {
   std::map<std::string, std::string> out;
   for (const char* name : {"HOME", "PATH", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR",
-                           "XDG_CONFIG_HOME", "TMPDIR"}) {
+                           "XDG_CONFIG_HOME", "TMPDIR", "PINHOLE_SOAK_RESTARTS"}) {
     if (const auto value = sys::env(name)) out[name] = *value;
   }
   return out;

@@ -113,7 +113,8 @@ asio::awaitable<json::object> Supervisor::answer(json::object request) {
     co_return found;
   }
   if (op == "note") {
-    const auto noted = co_await pep_->note(printable(text_of(request, "text"), 2000));
+    const std::shared_ptr<PepLink> pep = pep_;  // a restart replaces the member
+    const auto noted = co_await pep->note(printable(text_of(request, "text"), 2000));
     co_return noted ? json::object{{"ok", true}} : error_answer(noted.error());
   }
   if (op == "stop") {
@@ -132,8 +133,15 @@ json::object Supervisor::status() const {
     stages[wire::stage_text(name)] =
         json::object{{"ok", stage.ok}, {"detail", stage.detail}, {"ms", stage.ms}};
   }
-  for (const Child& child : children_) processes[child.name] = child.process.pid();
+  json::object silent, restarts;
+  for (const auto& child : children_) {
+    processes[child->name] = child->process.pid();
+    if (!child->silent_since.empty()) silent[child->name] = child->silent_since;
+  }
   processes["supervisor"] = ::getpid();
+  for (const auto& [name, told] : restarts_) {
+    restarts[name] = json::object{{"count", told.count}, {"last_reason", told.last_reason}};
+  }
   const sys::Confinement confinement = sys::rate(host_);
   json::array missing;
   for (const std::string& what : confinement.missing) missing.emplace_back(what);
@@ -143,6 +151,10 @@ json::object Supervisor::status() const {
           {"name", plan_.name},
           {"state", static_cast<int>(state_)},
           {"state_name", std::string(to_string(state_))},
+          {"reason", state_reason_},
+          {"fix", state_fix_},
+          {"not_responding", std::move(silent)},
+          {"restarts", std::move(restarts)},
           {"uptime_s", up},
           {"image", plan_.image},
           {"accelerator", std::string(config::to_string(plan_.accelerator))},
@@ -176,7 +188,8 @@ asio::awaitable<json::object> Supervisor::facts() {
   planned.emplace_back(plan_.qemu.string());
   for (const std::string& word : qemu::qemu_args(plan_)) planned.emplace_back(word);
   out["planned_argv"] = std::move(planned);
-  auto stats = co_await pep_->stats();
+  const std::shared_ptr<PepLink> pep = pep_;
+  auto stats = co_await pep->stats();
   if (!stats) co_return error_answer(stats.error());
   out["pep"] = *std::move(stats);
   co_return out;
@@ -197,7 +210,14 @@ asio::awaitable<Result<void>> Supervisor::connect_agent(Socket* socket) {
 asio::awaitable<void> Supervisor::relay_to_agent(Socket client) {
   using namespace asio::experimental::awaitable_operators;
   Socket agent(io_);
-  const auto connected = co_await connect_agent(&agent);
+  Result<void> connected;
+  if (state_ == VmState::paused) {
+    connected =
+        fail(Error{.message = fmt::format("VM \"{}\" is paused: {}", plan_.name, state_reason_),
+                   .fix = state_fix_});
+  } else {
+    connected = co_await connect_agent(&agent);
+  }
   const json::object reply =
       connected ? json::object{{"ok", true}} : error_answer(connected.error());
   co_await write_text(&client, json::serialize(reply) + "\n");

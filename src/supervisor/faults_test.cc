@@ -66,14 +66,20 @@ TEST(HeartTest, ThatAnswersInTimeIsNeverLost) {
 
 TEST(SpaceWatchTest, PausesBelowOneMarkAndGoesOnAboveTheOther) {
   SpaceWatch watch;
-  EXPECT_EQ(watch.look(SpaceWatch::kLowWater), SpaceWatch::Change::none);
-  EXPECT_EQ(watch.look(SpaceWatch::kLowWater - 1), SpaceWatch::Change::low);
-  EXPECT_EQ(watch.look(0), SpaceWatch::Change::none);
-  EXPECT_EQ(watch.look(SpaceWatch::kHighWater - 1), SpaceWatch::Change::none);
-  EXPECT_EQ(watch.look(SpaceWatch::kHighWater), SpaceWatch::Change::enough);
-  EXPECT_EQ(watch.look(SpaceWatch::kHighWater), SpaceWatch::Change::none);
-  watch.found_full();
-  EXPECT_EQ(watch.look(SpaceWatch::kHighWater), SpaceWatch::Change::enough);
+  EXPECT_EQ(watch.look(kStart, SpaceWatch::kLowWater), SpaceWatch::Change::none);
+  EXPECT_EQ(watch.look(kStart, SpaceWatch::kLowWater - 1), SpaceWatch::Change::low);
+  EXPECT_EQ(watch.look(kStart, 0), SpaceWatch::Change::none);
+  EXPECT_EQ(watch.look(kStart, SpaceWatch::kHighWater - 1), SpaceWatch::Change::none);
+  EXPECT_EQ(watch.look(kStart, SpaceWatch::kHighWater), SpaceWatch::Change::enough);
+  EXPECT_EQ(watch.look(kStart, SpaceWatch::kHighWater), SpaceWatch::Change::none);
+}
+
+TEST(SpaceWatchTest, ADiskThatIsFullWithSpaceLeftIsNotTriedAgainAtOnce) {
+  SpaceWatch watch;
+  watch.found_full(kStart);
+  EXPECT_TRUE(watch.low());
+  EXPECT_EQ(watch.look(kStart + seconds(29), SpaceWatch::kHighWater), SpaceWatch::Change::none);
+  EXPECT_EQ(watch.look(kStart + seconds(30), SpaceWatch::kHighWater), SpaceWatch::Change::enough);
 }
 
 class CappedLogTest : public testing::Test {

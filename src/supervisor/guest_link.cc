@@ -101,7 +101,7 @@ bool GuestLink::within_rate() {
   return ++said_in_minute_ <= kMostPerMinute;
 }
 
-void GuestLink::begin_boot(const wire::Hello& hello) {
+bool GuestLink::begin_boot(const wire::Hello& hello) {
   const bool same_boot = state_.hello && state_.hello->boot_id == hello.boot_id;
   if (state_.hello && !same_boot) {
     // The guest rebooted: nothing that the boot before reported counts for this one.
@@ -110,6 +110,7 @@ void GuestLink::begin_boot(const wire::Hello& hello) {
   }
   state_.hello = hello;
   state_.ready = false;
+  return same_boot;
 }
 
 asio::awaitable<bool> GuestLink::handle(Socket& socket, std::uint64_t id,
@@ -117,9 +118,9 @@ asio::awaitable<bool> GuestLink::handle(Socket& socket, std::uint64_t id,
   if (!within_rate()) co_return false;
   state_.last_heard = std::chrono::steady_clock::now();
   if (const auto* hello = std::get_if<wire::Hello>(&message)) {
-    begin_boot(*hello);
+    const bool same_boot = begin_boot(*hello);
     current_ = id;
-    on_change_(Change::hello, message);
+    on_change_(same_boot ? Change::again : Change::hello, message);
     const bool sent = co_await send(&socket, welcome_(state_.nonce));
     co_return sent;
   }
@@ -129,10 +130,14 @@ asio::awaitable<bool> GuestLink::handle(Socket& socket, std::uint64_t id,
     state_.ready = true;
     on_change_(Change::ready, message);
   } else if (const auto* stage = std::get_if<wire::Stage>(&message)) {
-    state_.stages[stage->name] = *stage;
+    const auto [known, is_new] = state_.stages.try_emplace(stage->name, *stage);
+    if (!is_new && known->second == *stage) co_return true;
+    known->second = *stage;
     on_change_(Change::stage, message);
   } else if (const auto* marker = std::get_if<wire::Marker>(&message)) {
-    state_.markers[marker->name] = marker->content;
+    const auto [known, is_new] = state_.markers.try_emplace(marker->name, marker->content);
+    if (!is_new && known->second == marker->content) co_return true;
+    known->second = marker->content;
     on_change_(Change::marker, message);
   } else if (const auto* heartbeat = std::get_if<wire::Heartbeat>(&message)) {
     ++state_.heartbeats;

@@ -30,8 +30,10 @@ struct GuestState {
 /// connection that says nothing, too much or nonsense is dropped and harms nobody.
 class GuestLink {
  public:
-  /// What changed; the state has been updated already.
-  enum class Change { hello, ready, stage, marker, heartbeat };
+  /// What changed; the state has been updated already. `again` is a hello of the boot that is known:
+  /// the agent lost its connection (vsockd was started again) and repeats what it has reported, of
+  /// which only what is new counts as a change.
+  enum class Change { hello, again, ready, stage, marker, heartbeat };
   using Handler = std::function<void(Change change, const wire::GuestMessage& message)>;
   /// Makes the welcome for a boot with this nonce.
   using WelcomeFor = std::function<wire::Welcome(const std::string& nonce)>;
@@ -45,7 +47,8 @@ class GuestLink {
   asio::awaitable<void> serve(asio::local::stream_protocol::socket socket, std::uint64_t id);
   asio::awaitable<bool> handle(asio::local::stream_protocol::socket& socket, std::uint64_t id,
                                wire::GuestMessage message);
-  void begin_boot(const wire::Hello& hello);
+  /// True when it is the boot that is known already.
+  bool begin_boot(const wire::Hello& hello);
   bool within_rate();
 
   asio::io_context& io_;

@@ -87,12 +87,15 @@ sys::Command vsockd_command(const std::filesystem::path& program, const config::
       paths.guest_base.string(),
       "--base-fd",
       "4",
+      "--control-fd",
+      "5",
       "--ports",
       fmt::format("{}={},{}", wire::kDoorPort, paths.door_socket.string(), wire::kHelloPort),
       "--cid",
       std::to_string(plan.cid),
       "--once"};
-  command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.vhost}, {4, fds.base}};
+  command.descriptors = {
+      {1, fds.log}, {2, fds.log}, {3, fds.vhost}, {4, fds.base}, {5, fds.control}};
   sys::FileView view = view_of(program);
   // To connect in them; it makes no file.
   view.paths.push_back({.path = paths.door});

@@ -25,6 +25,7 @@ sys::Command pep_command(const std::filesystem::path& program, const config::VmP
 struct VsockdFds {
   int vhost = -1;  // QEMU's connection arrives here
   int base = -1;   // listening at guest/v: the host's programs arrive here
+  int control = -1;
   int log = -1;
 };
 sys::Command vsockd_command(const std::filesystem::path& program, const config::VmPlan& plan,

@@ -26,6 +26,8 @@ class RestartBudget {
     return true;
   }
 
+  [[nodiscard]] std::size_t limit() const { return limit_; }
+
  private:
   std::size_t limit_;
   std::deque<TimePoint> taken_;

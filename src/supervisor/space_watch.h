@@ -2,6 +2,7 @@
 // When the machine must pause because the disk below it is full, and when it may go on.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 namespace pinhole::supervisor {
@@ -13,19 +14,27 @@ class SpaceWatch {
   static constexpr std::uint64_t kLowWater = std::uint64_t{256} << 20;
   static constexpr std::uint64_t kHighWater = std::uint64_t{384} << 20;
 
-  enum class Change { none, low, enough };
+  /// After QEMU found the disk full by itself: a quota, say, of which the free space tells nothing,
+  /// must not make the machine stop and go every two seconds.
+  static constexpr std::chrono::seconds kHold{30};
 
-  Change look(std::uint64_t free_bytes) {
+  enum class Change { none, low, enough };
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  Change look(TimePoint now, std::uint64_t free_bytes) {
     if (!low_ && free_bytes < kLowWater) return low_ = true, Change::low;
-    if (low_ && free_bytes >= kHighWater) return low_ = false, Change::enough;
+    if (low_ && now >= hold_until_ && free_bytes >= kHighWater) return low_ = false, Change::enough;
     return Change::none;
   }
-  /// QEMU found the disk full by itself: paused until there is enough, whatever the mark says.
-  void found_full() { low_ = true; }
+  void found_full(TimePoint now) {
+    low_ = true;
+    hold_until_ = now + kHold;
+  }
   [[nodiscard]] bool low() const { return low_; }
 
  private:
   bool low_ = false;
+  TimePoint hold_until_ = {};
 };
 
 }  // namespace pinhole::supervisor

@@ -8,7 +8,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include <boost/json/object.hpp>
 
@@ -16,10 +18,15 @@
 #include "base/fd.h"
 #include "config/paths.h"
 #include "config/vm_plan.h"
+#include "qemu/hotplug.h"
 #include "qemu/qmp.h"
 #include "supervisor/console.h"
 #include "supervisor/guest_link.h"
+#include "supervisor/heart.h"
+#include "supervisor/line_link.h"
 #include "supervisor/pep_link.h"
+#include "supervisor/restart_budget.h"
+#include "supervisor/space_watch.h"
 #include "supervisor/status_log.h"
 #include "sys/asio.h"
 #include "sys/event.h"
@@ -41,8 +48,10 @@ struct Ending {
   Error error = {};  // for VmState::error
 };
 
-/// Starts the processes in the order of its members, watches them, and ends them in reverse.
-/// Everything runs on one thread, whose death takes every child with it.
+/// Starts the processes in the order of its members, watches them, starts some of them again when
+/// they die (docs/faults.md), and ends them in reverse. Everything runs on one thread, whose death
+/// takes every child with it. Its functions stand in several files: supervisor.cc (the life as a
+/// whole), start.cc, guest_progress.cc, recovery.cc, watches.cc and control_server.cc.
 class Supervisor {
  public:
   /// `lock`: the VM's lock as prepare_vm() took it.
@@ -56,6 +65,14 @@ class Supervisor {
   struct Child {
     std::string name;
     sys::Process process;
+    Heart heart = {};
+    std::string silent_since = {};  // a time, while it does not answer
+  };
+  /// How often a process was started again, and why the last time.
+  struct Restarts {
+    RestartBudget budget;
+    unsigned count = 0;
+    std::string last_reason = {};
   };
 
   Result<void> prepare();
@@ -75,8 +92,35 @@ class Supervisor {
 
   asio::awaitable<void> stop_child(Child* child);
   void add_child(std::string name, sys::Process process);
-  void child_ended(const std::string& name);
+  [[nodiscard]] Child* find_child(std::string_view name) const;
+  void enter(VmState state, std::string reason = {}, std::string fix = {});
   void end(Ending ending);
+  /// Ends the VM as an error, at once.
+  void fail_vm(std::string reason);
+  [[nodiscard]] std::uint64_t uptime_ms() const;
+
+  // Recovery: a process died.
+  void child_ended(const std::string& name);
+  void will_restart(const std::string& name, const std::string& how);
+  asio::awaitable<void> recover();
+  asio::awaitable<Result<void>> restart(std::string name);
+  asio::awaitable<Result<void>> restart_pep();
+  asio::awaitable<Result<void>> replug(qemu::VhostDevice device,
+                                       Result<void> (Supervisor::*start)(),
+                                       Fd Supervisor::* client);
+
+  // Watches: does everything answer, is there space.
+  asio::awaitable<void> watch_hearts();
+  void look_at_heart(Child& child, Heart::TimePoint now);
+  asio::awaitable<void> ask_heart(std::string name, int pid);
+  void heart_changed(Child& child, Heart::Change change);
+  [[nodiscard]] bool is_lost(std::string_view name) const;
+  asio::awaitable<void> watch_space();
+  asio::awaitable<void> pause_for_space();
+  asio::awaitable<void> go_on();
+  void qemu_event(std::string_view name, const boost::json::object& data);
+  void disk_is_full();
+
   void report(boost::json::object event);
   void report_stage(std::string_view name, bool ok, std::string_view detail, std::uint64_t ms);
   wire::Welcome welcome(const std::string& nonce) const;
@@ -107,19 +151,28 @@ class Supervisor {
   const sys::HostConfinement host_ = sys::probe_host_confinement();
   Fd guest_listener_;  // guest/v; vsockd's, kept so that nobody has to make it again
   Fd vsock_client_, workspace_client_;  // QEMU's ends of its back-ends, until it has them
+  Fd door_listener_;                    // connections wait in it while the PEP is started again
   sys::Event changed_;
   VmState state_ = VmState::starting;
+  std::string state_reason_, state_fix_;
   std::optional<Ending> ending_;
   bool stop_at_once_ = false;
   std::string policy_hash_;
+  std::map<std::string, Restarts> restarts_;
+  std::set<std::string> fallen_;  // died and not started again yet
+  sys::Event fell_;               // one of them, or the state changed; for recover()
+  SpaceWatch space_;
 
   std::optional<asio::local::stream_protocol::acceptor> control_;
   std::unique_ptr<GuestLink> guest_;
-  std::unique_ptr<PepLink> pep_;
+  // Shared with the coroutines that wait for their answers; a restart replaces them.
+  std::shared_ptr<PepLink> pep_;
+  std::shared_ptr<LineLink> vsockd_;
   std::unique_ptr<ConsoleLog> console_;
   std::unique_ptr<qemu::QmpClient> qmp_;
+  std::unique_ptr<qemu::Hotplug> hotplug_;
   // Last, so that they are the first to go: QEMU before the back-ends, those before the PEP.
-  std::vector<Child> children_;
+  std::vector<std::unique_ptr<Child>> children_;
 };
 
 }  // namespace pinhole::supervisor

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the supervisor looks at while the machine runs: does every process answer, is there space,
+// are the logs small. A process that does not answer is told of and left alone: it may be in a
+// debugger, or stopped for a look.
+#include <boost/json.hpp>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "supervisor/capped_log.h"
+#include "supervisor/process_state.h"
+#include "supervisor/supervisor.h"
+#include "sys/files.h"
+
+namespace pinhole::supervisor {
+namespace {
+
+namespace json = boost::json;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+constexpr seconds kLookEvery{1};
+constexpr seconds kSpaceEvery{2};
+/// A question waits as long as its process; Heart keeps the deadline.
+constexpr std::chrono::hours kForEver{24 * 365};
+
+}  // namespace
+
+asio::awaitable<void> Supervisor::watch_hearts() {
+  asio::steady_timer timer(io_);
+  for (;;) {
+    timer.expires_after(kLookEvery);
+    co_await timer.async_wait(as_result);
+    const auto now = steady_clock::now();
+    for (const auto& child : children_) look_at_heart(*child, now);
+  }
+}
+
+void Supervisor::look_at_heart(Child& child, Heart::TimePoint now) {
+  heart_changed(child, child.heart.look(now));
+  if (child.name == "virtiofsd") {
+    // It speaks no protocol with us; a stopped process is seen from outside.
+    if (is_stopped(child.process.pid())) return child.heart.asked(now);
+    return heart_changed(child, child.heart.answered(now));
+  }
+  if (!child.heart.due(now)) return;
+  child.heart.asked(now);
+  asio::co_spawn(io_, ask_heart(child.name, child.process.pid()), asio::detached);
+}
+
+asio::awaitable<void> Supervisor::ask_heart(std::string name, int pid) {
+  bool answered = false;
+  if (name == "pep") {
+    const std::shared_ptr<PepLink> pep = pep_;
+    const auto reply = co_await pep->stats(kForEver);
+    answered = reply.has_value();
+  } else if (name == "vsockd") {
+    const std::shared_ptr<LineLink> vsockd = vsockd_;
+    const auto reply = co_await vsockd->ask("stats\n", kForEver);
+    answered = reply.has_value();
+  } else if (qmp_) {
+    const auto reply = co_await qmp_->execute("query-status", {}, kForEver);
+    answered = reply.has_value();
+  }
+  Child* child = find_child(name);
+  if (!answered || child == nullptr || child->process.pid() != pid) co_return;
+  heart_changed(*child, child->heart.answered(steady_clock::now()));
+}
+
+void Supervisor::heart_changed(Child& child, Heart::Change change) {
+  if (change == Heart::Change::none) return;
+  if (change == Heart::Change::lost) {
+    child.silent_since = now_text();
+    status_->line(fmt::format("{}: not responding since {}", child.name, child.silent_since));
+  } else {
+    status_->line(fmt::format("{}: responding again", child.name));
+    child.silent_since.clear();
+  }
+}
+
+bool Supervisor::is_lost(std::string_view name) const {
+  const Child* child = find_child(name);
+  return child != nullptr && child->heart.lost();
+}
+
+asio::awaitable<void> Supervisor::watch_space() {
+  asio::steady_timer timer(io_);
+  for (;;) {
+    timer.expires_after(kSpaceEvery);
+    co_await timer.async_wait(as_result);
+    cap_shared_log(paths_.supervisor_log);
+    const auto space = sys::free_space(paths_.dir);
+    // While the machine starts it goes on: QEMU itself pauses it if the disk is really full.
+    if (!space || (state_ != VmState::running && state_ != VmState::paused)) continue;
+    const SpaceWatch::Change change = space_.look(steady_clock::now(), *space);
+    if (change == SpaceWatch::Change::low) co_await pause_for_space();
+    if (change == SpaceWatch::Change::enough) co_await go_on();
+  }
+}
+
+asio::awaitable<void> Supervisor::pause_for_space() {
+  if (!qmp_ || state_ != VmState::running) co_return;
+  const auto stopped = co_await qmp_->execute("stop");
+  if (!stopped) log(LogLevel::error, "cannot pause the machine: {}", stopped.error().message);
+  if (stopped && state_ == VmState::running) disk_is_full();
+}
+
+void Supervisor::disk_is_full() {
+  enter(VmState::paused,
+        fmt::format("no space left under {}: less than {} are free", paths_.dir.string(),
+                    format_size(SpaceWatch::kLowWater)),
+        fmt::format("make {} free there; the VM goes on by itself",
+                    format_size(SpaceWatch::kHighWater)));
+}
+
+asio::awaitable<void> Supervisor::go_on() {
+  if (!qmp_ || state_ != VmState::paused) co_return;
+  const auto going = co_await qmp_->execute("cont");
+  if (!going) log(LogLevel::error, "cannot continue the machine: {}", going.error().message);
+  if (going && state_ == VmState::paused) enter(VmState::running, "there is space again");
+}
+
+void Supervisor::qemu_event(std::string_view name, const json::object& data) {
+  status_->line(fmt::format("qemu: {}", name));
+  hotplug_->on_event(name, data);
+  if (name == "SHUTDOWN") return end({.reason = "the guest powered off"});
+  const json::value* full = data.if_contains("nospace");
+  if (name != "BLOCK_IO_ERROR" || full == nullptr || !full->is_bool() || !full->get_bool()) return;
+  // QEMU has stopped the machine by itself (werror=enospc); what the guest wrote is not lost.
+  space_.found_full(steady_clock::now());
+  if (state_ == VmState::running) return disk_is_full();
+  if (state_ == VmState::starting)
+    fail_vm(fmt::format("no space left under {}", paths_.dir.string()));
+}
+
+}  // namespace pinhole::supervisor
