@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "base/bytes.h"
 #include "base/fd.h"
 #include "base/printable.h"
 #include "base/strings.h"
@@ -109,6 +110,26 @@ Result<Label> read_label(int fd) {
   return Label{.is_iso = true, .text = std::string(label)};
 }
 
+/// The largest size that a volume descriptor gives the volume (ECMA-119, 8.4.8 and 8.4.12), in bytes.
+/// libarchive believes it: folders may be as large, and it takes memory for a whole folder at once.
+Result<std::uint64_t> claimed_size(int fd) {
+  constexpr std::size_t kMostDescriptors = 16;
+  constexpr std::uint8_t kPrimary = 1;
+  constexpr std::uint8_t kSupplementary = 2;
+  std::uint64_t largest = 0;
+  std::array<std::uint8_t, kSector> sector;
+  for (std::size_t i = 0; i < kMostDescriptors; ++i) {
+    const auto at = static_cast<off_t>(kFirstDescriptor + i * kSector);
+    const ssize_t n = ::pread(fd, sector.data(), sector.size(), at);
+    if (n < 0) return fail("{}", errno_text(errno));
+    if (static_cast<std::size_t>(n) < kSector) break;
+    if (sector[0] != kPrimary && sector[0] != kSupplementary) continue;
+    const std::uint64_t blocks = load_le<std::uint32_t>(sector, 80);
+    largest = std::max(largest, blocks * load_le<std::uint16_t>(sector, 128));
+  }
+  return largest;
+}
+
 std::string read_content(archive* handle) {
   std::string content(kMaxIsoContent, '\0');
   const la_ssize_t n = archive_read_data(handle, content.data(), content.size());
@@ -188,6 +209,14 @@ Result<IsoContents> read_iso(const std::filesystem::path& path,
   if (!label->is_iso) return cannot("it is not an ISO 9660 image");
   IsoContents contents{.label = label->text, .size = static_cast<std::uint64_t>(info.st_size)};
 
+  const auto claimed = claimed_size(file.get());
+  if (!claimed) return cannot(claimed.error().message);
+  if (*claimed > contents.size) {
+    contents.cut = true;
+    contents.damage =
+        fmt::format("it has {} bytes and says that it has {}", contents.size, *claimed);
+    return contents;
+  }
   const Reader reader(archive_read_new(), archive_read_free);
   archive_read_support_format_iso9660(reader.get());
   if (archive_read_open_fd(reader.get(), file.get(), 64 * 1024) != ARCHIVE_OK) {

@@ -14,6 +14,7 @@
 namespace pinhole::image {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -133,6 +134,21 @@ TEST(InspectSeed, ReadsTheFirstOfManyFilesOfOneName) {
   EXPECT_EQ(std::ranges::count(contents.entries, "", &IsoEntry::content), 10);  // one is user-data
   const auto report = inspect_seed(path).value();
   EXPECT_THAT(report.problems, ElementsAre("it holds meta-data 10 times"));
+}
+
+TEST(InspectSeed, ImageThatClaimsMoreThanItHasIsNotRead) {
+  const Folder folder;
+  std::string iso =
+      write_iso("cidata", {{"user-data", kConfig}, {"meta-data", "instance-id: x\n"}}, kMaxSeed)
+          .value();
+  EXPECT_THAT(inspect_seed(folder.write("good.iso", iso)).value().problems, IsEmpty());
+  EXPECT_THAT(inspect_seed(folder.write("cut.iso", iso.substr(0, iso.size() - 1))).value().problems,
+              Contains(HasSubstr("bytes and says that it has")));
+  // Number of blocks in the primary descriptor: 4 GiB of blocks of 2 KiB.
+  for (std::size_t at = 0; at < 4; ++at) iso[16 * 2048 + 80 + at] = '\xff';
+  EXPECT_THAT(inspect_seed(folder.write("huge.iso", iso)).value().problems,
+              Contains(fmt::format("it is damaged: it has {} bytes and says that it has {}",
+                                   iso.size(), 0xffffffffULL * 2048)));
 }
 
 TEST(InspectSeed, NamesAnImageThatIsTooLarge) {
