@@ -5,7 +5,8 @@
 //   descriptor-loop: survived (sent 4, received 2, 31 ms)
 //
 // and after each the device is reset and must serve an honest driver again, or the line says "the
-// door is shut" and the status is 1. By design no attack ends pinhole-vsockd.
+// door is shut" and the status is 1. No attack ends pinhole-vsockd; some end QEMU, and with it the
+// attacker's own VM, and are made only when named.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -33,6 +34,8 @@ constexpr std::string_view kUsage =
   --milliseconds N    how long an attack that repeats goes on (default 1000)
   --rebind            give the device back to the kernel's driver at the end
   --list              the attacks, and nothing else
+
+Without ATTACK: all but those that end the VM.
 )";
 
 struct Options {
@@ -71,6 +74,7 @@ struct Entry {
   std::string_view name;
   std::string_view what;
   std::function<void(PciMachine&, HostileDriver&, HostileDriver::Clock::time_point)> act;
+  bool ends_qemu = false;
 };
 
 std::vector<Entry> all_attacks() {
@@ -84,14 +88,17 @@ std::vector<Entry> all_attacks() {
     }
   }
   for (const RegisterAttack& attack : register_attacks()) {
-    entries.push_back({attack.name, attack.what, attack.act});
+    entries.push_back({attack.name, attack.what, attack.act, attack.ends_qemu});
   }
   return entries;
 }
 
 Result<std::vector<Entry>> chosen(const Options& options) {
   std::vector<Entry> entries = all_attacks();
-  if (options.names.empty()) return entries;
+  if (options.names.empty()) {
+    std::erase_if(entries, [](const Entry& entry) { return entry.ends_qemu; });
+    return entries;
+  }
   std::vector<Entry> some;
   for (const std::string_view name : options.names) {
     const auto found = std::ranges::find(entries, name, &Entry::name);
@@ -127,7 +134,8 @@ Result<int> run(const Options& options) {
   PINHOLE_TRY(const auto attacks, chosen(options));
   if (options.list) {
     for (const Entry& entry : attacks) {
-      std::printf("%-24s %s\n", std::string(entry.name).c_str(), std::string(entry.what).c_str());
+      std::printf("%-24s %s%s\n", std::string(entry.name).c_str(), std::string(entry.what).c_str(),
+                  entry.ends_qemu ? " (only when named: it ends this VM)" : "");
     }
     return 0;
   }

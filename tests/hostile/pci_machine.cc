@@ -209,7 +209,9 @@ Result<void> PciMachine::take_memory() {
 }
 
 /// Everything that /proc/iomem does not call RAM is a place to aim at; here are its edges, the
-/// device's own registers, and the ends of the address space.
+/// device's own registers, and the ends of the address space. Not the interrupt controllers: QEMU
+/// would write there for us, which is an interrupt, and an attacker's own kernel does not survive
+/// those.
 void PciMachine::find_holes(const PciDevice& device) {
   std::uint64_t end_of_ram = 0;
   std::ifstream iomem("/proc/iomem");
@@ -220,12 +222,14 @@ void PciMachine::find_holes(const PciDevice& device) {
     if (std::sscanf(line.c_str(), "%lx-%lx", &first, &last) != 2) continue;
     end_of_ram = std::max(end_of_ram, last + 1);
   }
+  // What lies between this and the machine's last megabyte is the firmware's, but RAM.
+  constexpr std::uint64_t kStep = std::uint64_t{16} << 20;
+  end_of_ram = (end_of_ram + kStep - 1) / kStep * kStep;
   nowhere_ = {end_of_ram,
               end_of_ram + (std::uint64_t{1} << 40),
               std::uint64_t{1} << 63,
               std::numeric_limits<std::uint64_t>::max() - 31,
               0xa'0000,
-              0xfee0'0000,
               0xffff'fff0};
   std::ifstream resources(device.folder / "resource");
   for (std::string line; std::getline(resources, line);) {

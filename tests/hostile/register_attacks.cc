@@ -68,9 +68,10 @@ void status_out_of_order(PciMachine& machine, HostileDriver& driver, Until until
 }
 
 constexpr auto kAttacks = std::to_array<RegisterAttack>({
-    {"random-registers", "random writes to the device's registers while it runs", random_registers},
+    {"random-registers", "random writes to the device's registers while it runs", random_registers,
+     true},
     {"event-ring", "noise in the third ring, which QEMU itself serves", event_ring},
-    {"status-out-of-order", "a status that goes back and forth", status_out_of_order},
+    {"status-out-of-order", "a status that goes back and forth", status_out_of_order, true},
 });
 
 }  // namespace
