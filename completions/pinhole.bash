@@ -3,7 +3,7 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo up down rm ls status logs exec verify image seed trust pep vsockd supervise version"
+_pinhole_commands="demo up down rm ls status logs exec verify doctor image seed trust pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [seed]="build inspect"
@@ -19,6 +19,7 @@ declare -gA _pinhole_options=(
   [logs]="--console --audit --supervisor --status --follow --raw"
   [exec]="--uid --cwd --env"
   [verify]="--json"
+  [doctor]="--json"
   [image]=""
   ["image build"]="--refresh --json"
   ["image ls"]="--json"

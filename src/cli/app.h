@@ -45,6 +45,7 @@ void add_status(Commands& commands);
 void add_logs(Commands& commands);
 void add_rm(Commands& commands);
 void add_verify(Commands& commands);
+void add_doctor(Commands& commands);
 void add_exec(Commands& commands);
 void add_image(Commands& commands);
 void add_seed(Commands& commands);

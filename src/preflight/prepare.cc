@@ -29,8 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kSmallestFreeSpace = std::uint64_t{1} << 30;
-constexpr const char* kSubuid = "/etc/subuid";
-constexpr const char* kSubgid = "/etc/subgid";
 
 /// Everything that prepare_vm() learns before it writes.
 struct Draft {
@@ -148,18 +146,6 @@ Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& op
   return {};
 }
 
-Error no_subordinate_ids(const sys::User& user) {
-  constexpr std::uint64_t kLargestFile = 1 << 20;
-  const auto ids = next_free_ids(sys::read_file(kSubuid, kLargestFile).value_or(""),
-                                 sys::read_file(kSubgid, kLargestFile).value_or(""));
-  return Error{.message = fmt::format("user \"{}\" has no subordinate ids, which a workspace needs",
-                                      user.name),
-               .fix = ids ? fmt::format("sudo usermod --add-subuids {0} --add-subgids {0} {1}",
-                                        *ids, user.name)
-                          : fmt::format("give \"{}\" 65536 ids of its own in {} and {}", user.name,
-                                        kSubuid, kSubgid)};
-}
-
 Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& options,
                               const sys::User& user, Draft& draft) {
   if (!options.request.workspace) return {};
@@ -178,8 +164,7 @@ Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& 
         .details = {host.namespaces_problem},
         .fix = "pinhole doctor says how to allow them; or start without it: --no-workspace"});
   }
-  if (!sys::subordinate_ids(kSubuid, user) || !sys::subordinate_ids(kSubgid, user))
-    return fail(no_subordinate_ids(user));
+  if (auto ids = check_subordinate_ids(user); !ids) return std::unexpected(std::move(ids).error());
   draft.plan.workspace = workspace.path;
   draft.plan.workspace_markers = options.markers;
   for (const std::string& name : workspace.credentials) {

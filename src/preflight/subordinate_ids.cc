@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/strings.h"
+#include "sys/files.h"
 
 namespace pinhole::preflight {
 namespace {
@@ -47,6 +48,24 @@ std::optional<std::string> next_free_ids(std::string_view subuid_text,
   }
   if (first + kCount > kIdLimit) return std::nullopt;
   return fmt::format("{}-{}", first, first + kCount - 1);
+}
+
+Result<SubordinateIds> check_subordinate_ids(const sys::User& user) {
+  constexpr const char* kSubuid = "/etc/subuid";
+  constexpr const char* kSubgid = "/etc/subgid";
+  const auto uids = sys::subordinate_ids(kSubuid, user);
+  const auto gids = sys::subordinate_ids(kSubgid, user);
+  if (uids && gids) return SubordinateIds{.uids = *uids, .gids = *gids};
+  constexpr std::uint64_t kLargestFile = 1 << 20;
+  const auto free_ids = next_free_ids(sys::read_file(kSubuid, kLargestFile).value_or(""),
+                                      sys::read_file(kSubgid, kLargestFile).value_or(""));
+  return fail(Error{
+      .message =
+          fmt::format("user \"{}\" has no subordinate ids, which a workspace needs", user.name),
+      .fix = free_ids ? fmt::format("sudo usermod --add-subuids {0} --add-subgids {0} {1}",
+                                    *free_ids, user.name)
+                      : fmt::format("give \"{}\" 65536 ids of its own in {} and {}", user.name,
+                                    kSubuid, kSubgid)});
 }
 
 }  // namespace pinhole::preflight

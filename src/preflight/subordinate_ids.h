@@ -6,6 +6,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
+#include "sys/user.h"
+
 namespace pinhole::preflight {
 
 /// A range of 65536 ids that no line of /etc/subuid or /etc/subgid overlaps, as usermod takes it:
@@ -13,5 +16,11 @@ namespace pinhole::preflight {
 /// is taken.
 std::optional<std::string> next_free_ids(std::string_view subuid_text,
                                          std::string_view subgid_text);
+
+/// The user's own, of both kinds; where there are none, an error with the command that gives some.
+struct SubordinateIds {
+  sys::IdRange uids, gids;
+};
+Result<SubordinateIds> check_subordinate_ids(const sys::User& user);
 
 }  // namespace pinhole::preflight

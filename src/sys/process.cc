@@ -163,9 +163,12 @@ Result<Process> spawn(const Command& command) {
   const uid_t uid = ::getuid();
   const gid_t gid = ::getgid();
   const pid_t pid = fork_into(clone_flags(command.isolation));
-  if (pid < 0)
+  if (pid < 0) {
+    // clone(2) says "no space left on device" for a limit that is 0.
     return fail("cannot start {}: making its namespaces: {}", command.program.string(),
-                errno_text(errno));
+                errno == ENOSPC ? "this host allows no more (user.max_user_namespaces)"
+                                : errno_text(errno));
+  }
   if (pid == 0) become_child(command, pipes, uid, gid);
   report.second.reset();
   ready.second.reset();
