@@ -170,7 +170,19 @@ Finding same_command(const json::object& facts, std::int64_t pid) {
                             std::ranges::count(planned, '\0') - 1)};
 }
 
-Finding only_loopback(std::int64_t pid) {
+/// A field of /proc/PID/status, which everybody may read.
+std::string status_field(std::int64_t pid, std::string_view name) {
+  const auto status = sys::read_file(fmt::format("/proc/{}/status", pid), 1 << 16);
+  for (const std::string_view line : split(status ? *status : std::string(), '\n')) {
+    if (line.starts_with(name) && line.substr(name.size()).starts_with(':'))
+      return std::string(trim(line.substr(name.size() + 1)));
+  }
+  return {};
+}
+
+bool has_filter(std::int64_t pid) { return status_field(pid, "Seccomp") == "2"; }
+
+Finding no_network(const json::object& facts, std::int64_t pid) {
   const auto devices = sys::read_file(fmt::format("/proc/{}/net/dev", pid), 1 << 16);
   if (!devices) return {false, devices.error().message};
   std::vector<std::string> names;
@@ -178,8 +190,30 @@ Finding only_loopback(std::int64_t pid) {
     if (const std::size_t colon = line.find(':'); colon != std::string_view::npos)
       names.emplace_back(trim(line.substr(0, colon)));
   }
-  return {names == std::vector<std::string>{"lo"},
-          fmt::format("interfaces: {}", fmt::join(names, ", "))};
+  if (names == std::vector<std::string>{"lo"}) return {true, "a namespace with nothing but lo"};
+  const bool known = text_of(facts, "confinement") != "full" && has_filter(pid);
+  return {known, fmt::format("shares the host's namespace ({}){}", fmt::join(names, ", "),
+                             known ? "; its system call filter refuses every socket" : "")};
+}
+
+/// What the kernel says of each process that has to do with the guest.
+Finding all_confined(const json::object& facts) {
+  const bool full = text_of(facts, "confinement") == "full";
+  std::vector<std::string> names;
+  for (const auto& [name, value] : object_of(facts, "processes")) {
+    if (name == "supervisor" || !value.is_int64()) continue;
+    const std::int64_t pid = value.get_int64();
+    names.emplace_back(name);
+    if (status_field(pid, "NoNewPrivs") != "1")
+      return {false, fmt::format("{} may gain privileges", printable(name))};
+    if (!has_filter(pid))
+      return {false, fmt::format("{} has no system call filter", printable(name))};
+    if (full && !status_field(pid, "NSpid").ends_with("\t1"))
+      return {false, fmt::format("{} is not the first of a PID namespace", printable(name))};
+  }
+  return {!names.empty(), fmt::format("{}: no new privileges, system call filter{}",
+                                      printable(fmt::format("{}", fmt::join(names, ", "))),
+                                      full ? ", own namespaces" : " (confinement is not full)")};
 }
 
 /// The audit log's decisions about this run's canaries: exactly one for each.
@@ -213,7 +247,8 @@ void check_outside(const Vm& vm, const Plan& plan, const std::string& token,
                          number_of(after, "pci_devices"), network));
   const auto pid = number_of(object_of(after, "processes"), "qemu");
   checks.timed("outside: what runs is what was planned", [&] { return same_command(after, pid); });
-  checks.timed("outside: QEMU's network namespace", [&] { return only_loopback(pid); });
+  checks.timed("outside: QEMU reaches no network", [&] { return no_network(after, pid); });
+  checks.timed("outside: every process is confined", [&] { return all_confined(after); });
   checks.timed("outside: the audit log has each canary once",
                [&] { return audit_matches(vm, token, plan.end_denied - plan.first_denied); });
   checks.timed("outside: the audit chain", [&]() -> Finding {
