@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -38,7 +39,7 @@ class Script {
  public:
   explicit Script(World& world, std::span<const std::uint8_t> bytes)
       : memory_(world.map.bytes()), bytes_(bytes), device_(*world.loop, muxer_) {
-    std::ranges::fill(memory_, std::uint8_t{0});
+    std::memset(memory_.data(), 0, memory_.size());
     connector_.outcomes = {{1, vsock::ConnectAttempt::Outcome::connected},
                            {2, vsock::ConnectAttempt::Outcome::busy}};
     device_.set_features(kFeatureVersion1 | kFeatureEventIdx | kFeatureIndirect);
@@ -154,7 +155,7 @@ class Script {
   void restart() {
     device_.stop(0);
     device_.stop(1);
-    if (byte() % 4 != 0) std::ranges::fill(memory_, std::uint8_t{0});
+    if (byte() % 4 != 0) std::memset(memory_.data(), 0, memory_.size());
     start();
   }
   void change_host() {

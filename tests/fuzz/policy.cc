@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+// Policy files and requests under them. Sections are divided by lines "%%"; the last one holds
+// requests ("GET https://a.test/x", "POST+DELETE http://…", "CONNECT a.test:443"), the others are
+// the files of the layers.
+//
+// A second, slow reading of the policy's grammar (docs/policy.md) decides as well: what it would
+// deny must never be allowed.
+#include "policy/policy.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "base/strings.h"
+#include "fuzz/fuzz.h"
+#include "http/header.h"
+#include "yaml/yaml.h"
+
+namespace pinhole::policy {
+namespace {
+
+constexpr std::string_view kDivider = "\n%%\n";
+constexpr LayerKind kKinds[] = {LayerKind::user, LayerKind::organisation, LayerKind::project,
+                                LayerKind::session};
+
+/// One rule as the oracle understands it.
+struct Said {
+  std::vector<std::string> methods;
+  std::string host;  // "*", ".suffix" or a name
+  std::optional<http::Scheme> scheme;
+  std::optional<std::uint16_t> port;
+  std::vector<http::Segments> paths;  // empty: any
+  bool tunnel = false;
+  bool deny = false;
+
+  [[nodiscard]] bool whole() const {
+    return methods.empty() &&
+           (paths.empty() || std::ranges::find(paths, http::Segments{"**"}) != paths.end());
+  }
+};
+
+void say_target(Said& rule, std::string_view target) {
+  if (const std::size_t at = target.find("://"); at != std::string_view::npos) {
+    rule.scheme = target.substr(0, at) == "http" ? http::Scheme::http : http::Scheme::https;
+    target.remove_prefix(at + 3);
+  }
+  if (const std::size_t slash = target.find('/'); slash != std::string_view::npos) {
+    for (auto& path : http::path_readings(http::normalise_path(target.substr(slash)).value()))
+      rule.paths.push_back(std::move(path));
+    target = target.substr(0, slash);
+  }
+  const std::size_t bracket = target.find(']');
+  const std::size_t colon = target.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  if (colon != std::string_view::npos) rule.port = http::parse_port(target.substr(colon + 1));
+  const std::string_view name = target.substr(0, colon);
+  if (name == "*") {
+    rule.host = "*";
+  } else if (name.starts_with("*.")) {
+    rule.host = "." + http::normalise_host(name.substr(2)).value().name;
+  } else {
+    rule.host = http::normalise_host(name).value().name;
+  }
+}
+
+Said said(const yaml::Node& item, bool deny) {
+  Said rule{.deny = deny};
+  if (item.kind == yaml::Node::Kind::scalar) {
+    const std::size_t space = item.text.find(' ');
+    if (space != std::string::npos) {
+      for (const auto method : split(std::string_view(item.text).substr(0, space), ','))
+        rule.methods.emplace_back(method);
+    }
+    say_target(rule,
+               std::string_view(item.text).substr(space == std::string::npos ? 0 : space + 1));
+    return rule;
+  }
+  say_target(rule, item.find("host")->text);
+  if (const auto* methods = item.find("methods")) {
+    for (const auto& method : methods->items) rule.methods.push_back(method.text);
+  }
+  if (const auto* paths = item.find("paths")) {
+    for (const auto& path : paths->items) {
+      for (auto& reading : http::path_readings(http::normalise_path(path.text).value()))
+        rule.paths.push_back(std::move(reading));
+    }
+  }
+  rule.tunnel = item.find("tls") != nullptr;
+  return rule;
+}
+
+bool host_matches(const Said& rule, const http::Host& host) {
+  if (rule.host == "*") return rule.deny || (!host.ip && host.name.contains('.'));
+  if (rule.host.starts_with('.')) return !host.ip && host.name.ends_with(rule.host);
+  return host.name == rule.host;
+}
+
+bool reach_matches(const Said& rule, http::Scheme scheme, std::uint16_t port) {
+  if (rule.tunnel && scheme == http::Scheme::http) return false;
+  if (rule.scheme && *rule.scheme != scheme) return false;
+  if (rule.port) return *rule.port == port;
+  return rule.deny || port == http::default_port(scheme);
+}
+
+bool path_matches(const http::Segments& pattern, const http::Segments& path) {
+  std::size_t i = 0;
+  for (; i < pattern.size(); ++i) {
+    if (pattern[i] == "**" && i + 1 == pattern.size()) return path.size() > i;
+    if (i >= path.size()) return false;
+    if (pattern[i] == "*" ? path[i].empty() : pattern[i] != path[i]) return false;
+  }
+  return path.size() == i;
+}
+
+/// What every layer says together.
+struct Oracle {
+  std::vector<Said> rules;
+  std::vector<std::string> internal;  // host:port
+
+  void add(const yaml::Document& document) {
+    if (const auto* internal_list = document.root.find("internal")) {
+      for (const auto& item : internal_list->items) {
+        const auto authority =
+            http::parse_authority(trim(std::string_view(item.text).substr(0, item.text.find("->"))))
+                .value();
+        internal.push_back(fmt::format("{}:{}", authority.host.in_url(), *authority.port));
+      }
+    }
+    const auto* egress = document.root.find("egress");
+    if (egress == nullptr) return;
+    for (const std::string_view key : {"allow", "deny"}) {
+      const auto* list = egress->find(key);
+      if (list == nullptr) continue;
+      for (const auto& item : list->items) rules.push_back(said(item, key == "deny"));
+    }
+  }
+
+  [[nodiscard]] bool speaks_for(const Said& rule, const Request& request) const {
+    const bool is_internal =
+        std::ranges::find(internal, fmt::format("{}:{}", request.host.in_url(), request.port)) !=
+        internal.end();
+    if (!rule.deny && rule.host == "*" && is_internal) return false;
+    return host_matches(rule, request.host) && reach_matches(rule, request.scheme, request.port);
+  }
+
+  [[nodiscard]] bool allows_connect(const Request& request) const {
+    bool allowed = false;
+    for (const Said& rule : rules) {
+      if (!speaks_for(rule, request)) continue;
+      if (rule.deny) return false;
+      allowed = allowed || rule.tunnel || rule.whole();
+    }
+    return allowed;
+  }
+
+  [[nodiscard]] bool allows_method(const Request& request, const std::string& method) const {
+    const auto readings = http::path_readings(request.path);
+    return std::ranges::all_of(readings, [&](const http::Segments& path) {
+      bool allowed = false;
+      for (const Said& rule : rules) {
+        if (rule.tunnel || !speaks_for(rule, request)) continue;
+        const bool method_fits =
+            rule.methods.empty() || std::ranges::find(rule.methods, method) != rule.methods.end();
+        const bool path_fits =
+            rule.paths.empty() || std::ranges::any_of(rule.paths, [&](const auto& pattern) {
+              return path_matches(pattern, path);
+            });
+        if (!method_fits || !path_fits) continue;
+        if (rule.deny) return false;
+        allowed = true;
+      }
+      return allowed;
+    });
+  }
+
+  [[nodiscard]] bool allows(const Request& request) const {
+    if (request.way == Way::connect) return allows_connect(request);
+    if (!allows_method(request, request.method)) return false;
+    return std::ranges::all_of(request.other_methods, [&](const std::string& method) {
+      return allows_method(request, method);
+    });
+  }
+};
+
+std::optional<Request> read_request(std::string_view line) {
+  const std::size_t space = line.find(' ');
+  if (space == std::string_view::npos) return std::nullopt;
+  const auto methods = split(line.substr(0, space), '+');
+  if (methods[0] == "CONNECT") {
+    const auto authority = http::parse_authority(line.substr(space + 1));
+    if (!authority || !authority->port) return std::nullopt;
+    return Request::connect(authority->host, *authority->port);
+  }
+  const auto url = http::parse_url(line.substr(space + 1));
+  if (!url || !http::is_token(methods[0]) || methods[0].size() > 32) return std::nullopt;
+  Request request = Request::of(std::string(methods[0]), *url);
+  for (std::size_t i = 1; i < methods.size(); ++i) request.other_methods.emplace_back(methods[i]);
+  return request;
+}
+
+struct Compiled {
+  Policy policy;
+  Oracle oracle;
+};
+
+/// Nothing where a layer is refused; then nothing may be allowed either, and there is no policy to
+/// allow it.
+std::optional<Compiled> compile(const std::vector<std::string_view>& texts, bool deny_all) {
+  Compiled compiled;
+  std::vector<Layer> layers;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    auto document = yaml::parse(texts[i], "p.yaml");
+    if (!document) return std::nullopt;
+    layers.push_back(
+        {.kind = kKinds[i % std::size(kKinds)], .document = *document, .foreign_keys = {"vm"}});
+  }
+  if (deny_all)
+    layers.push_back({.kind = LayerKind::session,
+                      .document = yaml::parse("egress: {deny: ['*']}", "d.yaml").value()});
+  const std::vector<Layer> kept = layers;
+  auto policy = Policy::compile(std::move(layers));
+  if (!policy) {
+    PINHOLE_CHECK(!policy.error().message.empty());
+    return std::nullopt;
+  }
+  compiled.policy = *std::move(policy);
+  for (const Layer& layer : kept) compiled.oracle.add(layer.document);
+  return compiled;
+}
+
+void check_request(const Compiled& compiled, const Policy& closed, const Request& request) {
+  const Verdict verdict = compiled.policy.decide(request);
+  for (const char c : verdict.reason)
+    PINHOLE_CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);
+  const bool expected = compiled.oracle.allows(request);
+  PINHOLE_CHECK(!verdict.allowed() || expected);
+  // The other way round only where "*" and a name do not compete for an internal host.
+  if (compiled.oracle.internal.empty()) PINHOLE_CHECK(verdict.allowed() == expected);
+  if (verdict.allowed()) {
+    PINHOLE_CHECK(verdict.rule.starts_with("p.yaml:") && !verdict.reason.empty());
+    PINHOLE_CHECK(compiled.policy.may_resolve(request.host, request.port));
+    const BodyLimits& all = compiled.policy.limits().bodies;
+    PINHOLE_CHECK(verdict.limits.request_body <= all.request_body &&
+                  verdict.limits.response_body <= all.response_body);
+  }
+  PINHOLE_CHECK(!closed.decide(request).allowed());
+  PINHOLE_CHECK(!Policy().decide(request).allowed());
+}
+
+void play(std::string_view text) {
+  std::vector<std::string_view> sections;
+  for (;;) {
+    const std::size_t at = text.find(kDivider);
+    sections.push_back(text.substr(0, at));
+    if (at == std::string_view::npos) break;
+    text.remove_prefix(at + kDivider.size());
+  }
+  const std::string_view requests = sections.back();
+  sections.pop_back();
+  if (sections.size() > std::size(kKinds)) return;
+  const auto compiled = compile(sections, false);
+  if (!compiled) return;
+  const auto closed = compile(sections, true);
+  PINHOLE_CHECK(closed.has_value());
+  for (const std::string_view line : split(requests, '\n')) {
+    if (const auto request = read_request(line)) check_request(*compiled, closed->policy, *request);
+  }
+}
+
+/// Pieces that a rule or a request is made of.
+std::vector<std::string_view> words_of(std::string_view text) {
+  constexpr std::string_view kBetween = " \n\t,:/[]{}\"'-";
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const std::size_t start = text.find_first_not_of(kBetween);
+    if (start == std::string_view::npos) break;
+    text.remove_prefix(start);
+    words.push_back(text.substr(0, text.find_first_of(kBetween)));
+    text.remove_prefix(words.back().size());
+  }
+  return words;
+}
+
+/// Lines moved and words exchanged: what a request asks for stays near what the rules say.
+std::string rearranged(std::string_view text, fuzz::Dice& dice) {
+  std::vector<std::string> lines;
+  for (const auto line : split(text, '\n')) lines.emplace_back(line);
+  const std::size_t at = dice.below(lines.size());
+  const std::size_t other = dice.below(lines.size());
+  switch (dice.below(5)) {
+    case 0:
+      lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(at), lines[other]);
+      break;
+    case 1:
+      if (lines.size() > 1) lines.erase(lines.begin() + static_cast<std::ptrdiff_t>(at));
+      break;
+    case 2:
+      std::swap(lines[at], lines[other]);
+      break;
+    default: {
+      const auto own = words_of(lines[at]);
+      const auto others = words_of(text);
+      if (own.empty() || others.empty()) break;
+      const auto offset =
+          static_cast<std::size_t>(own[dice.below(own.size())].data() - lines[at].data());
+      const std::size_t length = lines[at].find_first_of(" \n\t,:/[]{}\"'-", offset) - offset;
+      lines[at].replace(offset, length, others[dice.below(others.size())]);
+      break;
+    }
+  }
+  std::string out;
+  for (const std::string& line : lines)
+    out.append(out.empty() && &line == &lines.front() ? "" : "\n").append(line);
+  return out;
+}
+
+}  // namespace
+}  // namespace pinhole::policy
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  pinhole::policy::play(pinhole::fuzz::text_of(data, size));
+  return 0;
+}
+
+std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
+                                    unsigned int seed) {
+  pinhole::fuzz::Dice dice(seed);
+  if (size == 0 || dice.below(2) == 0) return LLVMFuzzerMutate(data, size, max_size);
+  std::string text(pinhole::fuzz::text_of(data, size));
+  for (std::size_t count = 1 + dice.below(3); count > 0; --count)
+    text = pinhole::policy::rearranged(text, dice);
+  return pinhole::fuzz::put_back(text, data, max_size);
+}
