@@ -22,13 +22,14 @@ namespace json = boost::json;
 
 /// The supervisor's word where there is one, else what status.log and the plan say.
 json::object describe(const Vm& vm) {
-  if (auto client = supervisor::ControlClient::connect(vm.paths.control_socket)) {
-    if (auto answer = client->request({{"op", "status"}}, std::chrono::seconds(5)))
-      return *std::move(answer);
-    return {{"name", vm.name},
-            {"state", 3},
-            {"state_name", "error"},
-            {"reason", "its supervisor does not answer"}};
+  auto client = supervisor::ControlClient::connect(vm.paths.control_socket);
+  auto answer = client ? client->request({{"op", "status"}}, std::chrono::seconds(5))
+                       : Result<json::object>(fail(client.error()));
+  if (answer) return *std::move(answer);
+  if (client || answer.error().code == "no_answer") {
+    return {{"name", vm.name},           {"state", static_cast<int>(supervisor::VmState::error)},
+            {"state_name", "error"},     {"reason", answer.error().message},
+            {"fix", answer.error().fix}, {"no_answer", true}};
   }
   auto last = supervisor::read_last_state(vm.paths.status_log);
   if (const auto lock = sys::try_lock(vm.paths.lock); lock && !*lock) {
@@ -69,35 +70,66 @@ std::string shown(const json::object& object, std::string_view key) {
                    200);
 }
 
+/// A VM whose supervisor does not answer is a failure of the command too: nothing is known of it.
+int exit_status(const json::object& vm) { return vm.contains("no_answer") ? 1 : 0; }
+
 Result<int> list(bool as_json) {
   PINHOLE_TRY(const auto vms, all_vms());
   json::array all;
-  for (const Vm& vm : vms) all.emplace_back(describe(vm));
-  if (as_json) return print_line(json::serialize(all)), 0;
+  int status = 0;
+  for (const Vm& vm : vms) {
+    all.emplace_back(describe(vm));
+    status |= exit_status(all.back().get_object());
+  }
+  if (as_json) return print_line(json::serialize(all)), status;
   if (vms.empty()) return print_line("no VMs; pinhole up NAME makes one"), 0;
   print_line(fmt::format("{:<20} {:<10} {:<12} {}", "NAME", "STATE", "IMAGE", "WORKSPACE"));
   for (const json::value& item : all) {
     const json::object& vm = item.get_object();
     print_line(fmt::format("{:<20} {:<10} {:<12} {}", shown(vm, "name"), shown(vm, "state_name"),
                            shown(vm, "image"), shown(vm, "workspace")));
+    if (exit_status(vm) != 0) {
+      print_line(fmt::format("  {}\n  fix: {}", shown(vm, "reason"), shown(vm, "fix")));
+    }
   }
-  return 0;
+  return status;
+}
+
+/// What went wrong since the start, and whether it is over.
+void show_faults(const json::object& status) {
+  const auto each = [&](std::string_view key, const auto& show) {
+    const json::value* all = status.if_contains(key);
+    if (all == nullptr || !all->is_object()) return;
+    for (const auto& [name, value] : all->get_object()) show(printable(name), value);
+  };
+  each("not_responding", [](const std::string& name, const json::value& since) {
+    if (since.is_string())
+      print_line(
+          fmt::format("  {:<20} not responding since {}", name, printable(since.get_string())));
+  });
+  each("restarts", [](const std::string& name, const json::value& told) {
+    if (!told.is_object()) return;
+    print_line(fmt::format("  {:<20} restarts: {}; the last time it {}", name,
+                           shown(told.get_object(), "count"),
+                           shown(told.get_object(), "last_reason")));
+  });
 }
 
 Result<int> show_status(const std::string& name, bool as_json) {
   PINHOLE_TRY(const std::string chosen, name_or_only(name));
   PINHOLE_TRY(const Vm vm, find_vm(chosen));
   const json::object status = describe(vm);
-  if (as_json) return print_line(json::serialize(status)), 0;
+  if (as_json) return print_line(json::serialize(status)), exit_status(status);
   const json::value* state = status.if_contains("state");
   print_line(fmt::format("{}: {} ({})", vm.name, shown(status, "state_name"),
                          state != nullptr ? json::serialize(*state) : "?"));
   for (const char* key :
-       {"reason", "since", "uptime_s", "image", "accelerator", "accelerator_reason", "workspace",
-        "confinement", "policy", "audit_head", "boot_id", "instance_id"}) {
+       {"reason", "fix", "since", "uptime_s", "image", "accelerator", "accelerator_reason",
+        "workspace", "confinement", "policy", "audit_head", "boot_id", "instance_id"}) {
     if (const std::string value = shown(status, key); !value.empty())
       print_line(fmt::format("  {:<20} {}", key, value));
   }
+  show_faults(status);
   if (const json::value* missing = status.if_contains("confinement_missing");
       missing != nullptr && missing->is_array()) {
     for (const json::value& what : missing->get_array()) {
@@ -115,7 +147,7 @@ Result<int> show_status(const std::string& name, bool as_json) {
     }
   }
   print_line(fmt::format("  {:<20} {}", "files", vm.paths.dir.string()));
-  return 0;
+  return exit_status(status);
 }
 
 Result<int> down(const std::string& name, bool force) {

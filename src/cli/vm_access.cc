@@ -11,6 +11,17 @@ namespace pinhole::cli {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+/// A supervisor that does not answer, with its VM's name in front.
+Error about(const Vm& vm, Error error) {
+  if (error.code == "no_answer")
+    error.message = fmt::format("VM \"{}\": {}", vm.name, error.message);
+  return error;
+}
+
+}  // namespace
+
 Result<std::vector<Vm>> all_vms() {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   std::vector<Vm> vms;
@@ -45,6 +56,7 @@ Result<Vm> find_vm(const std::string& name) {
 Result<supervisor::ControlClient> connect(const Vm& vm) {
   auto client = supervisor::ControlClient::connect(vm.paths.control_socket);
   if (client) return client;
+  if (client.error().code == "no_answer") return fail(about(vm, client.error()));
   return fail(Error{.message = fmt::format("VM \"{}\" is not running", vm.name),
                     .fix = fmt::format("pinhole up {}", vm.name),
                     .code = "not_running"});
@@ -63,6 +75,7 @@ Result<std::string> name_or_only(const std::string& name) {
 
 Result<bool> stop_vm(const Vm& vm, bool force) {
   auto client = supervisor::ControlClient::connect(vm.paths.control_socket);
+  if (!client && client.error().code == "no_answer") return fail(about(vm, client.error()));
   if (!client) {
     // No socket, but perhaps a supervisor that is just starting or ending: its lock tells.
     PINHOLE_TRY(const auto lock, sys::try_lock(vm.paths.lock));
@@ -70,7 +83,9 @@ Result<bool> stop_vm(const Vm& vm, bool force) {
     return fail(Error{.message = fmt::format("VM \"{}\" is starting or stopping just now", vm.name),
                       .fix = "try again in a moment"});
   }
-  PINHOLE_TRY(const auto answer, client->request({{"op", "stop"}, {"force", force}}));
+  constexpr auto kStopAnswer = std::chrono::seconds(10);
+  const auto answer = client->request({{"op", "stop"}, {"force", force}}, kStopAnswer);
+  if (!answer) return fail(about(vm, answer.error()));
   constexpr auto kLongestStop = std::chrono::seconds(120);
   if (!client->wait_ended(kLongestStop)) {
     return fail(Error{

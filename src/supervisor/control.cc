@@ -2,6 +2,7 @@
 #include "supervisor/control.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <boost/json.hpp>
 
 #include "base/json.h"
+#include "supervisor/process_state.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
 
@@ -20,6 +22,11 @@ namespace {
 namespace json = boost::json;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+
+constexpr milliseconds kConnectLimit{1000};
+constexpr int kConnectPauseMs = 50;
+/// Whether the supervisor is stopped is seen sooner than its answer is overdue.
+constexpr milliseconds kLookAgain{1000};
 
 /// False when the deadline passed first.
 bool wait_readable(int fd, steady_clock::time_point deadline) {
@@ -60,12 +67,39 @@ Error error_from(const json::object& answer) {
 }
 
 Result<ControlClient> ControlClient::connect(const std::filesystem::path& socket) {
-  auto connected = sys::connect_unix(socket);
-  if (!connected) return fail(Error{.message = "it is not running", .code = "not_running"});
-  ControlClient client(*std::move(connected));
+  // A supervisor that takes nobody (it is stopped, and many have asked already) must not hold us.
+  const auto deadline = steady_clock::now() + kConnectLimit;
+  sys::ConnectResult connected = sys::try_connect_unix(socket);
+  while (connected.outcome == sys::ConnectOutcome::busy && steady_clock::now() < deadline) {
+    ::poll(nullptr, 0, kConnectPauseMs);
+    connected = sys::try_connect_unix(socket);
+  }
+  if (connected.outcome == sys::ConnectOutcome::refused)
+    return fail(Error{.message = "it is not running", .code = "not_running"});
+  ControlClient client(std::move(connected.socket));
+  if (connected.outcome == sys::ConnectOutcome::busy) return fail(client.silence());
+  sys::set_blocking(client.socket_.get());
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(client.socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
+    client.pid_ = peer.pid;
   // Gone already, perhaps; then there is nothing to wait for either.
   if (auto process = sys::peer_process(client.socket_.get())) client.process_ = *std::move(process);
   return client;
+}
+
+Error ControlClient::silence() const {
+  Error error{.message = "its supervisor does not respond", .code = "no_answer"};
+  if (pid_ <= 0) return error;
+  if (is_stopped_itself(pid_)) {
+    error.message =
+        fmt::format("its supervisor (process {}) does not respond: it is stopped", pid_);
+    error.fix = fmt::format("let it go on: kill -CONT {}   or end the VM: kill -9 {}", pid_, pid_);
+  } else {
+    error.message = fmt::format("its supervisor (process {}) does not respond", pid_);
+    error.fix = fmt::format("end the VM: kill -9 {}", pid_);
+  }
+  return error;
 }
 
 Result<std::string> ControlClient::read_line(milliseconds limit) {
@@ -78,8 +112,12 @@ Result<std::string> ControlClient::read_line(milliseconds limit) {
       return line;
     }
     if (received_.size() > kLongestControlLine) return fail("the supervisor's answer is too long");
-    if (!wait_readable(socket_.get(), deadline))
-      return fail("the supervisor did not answer within {} s", limit.count() / 1000);
+    const auto look_again = std::min(deadline, steady_clock::now() + kLookAgain);
+    if (!wait_readable(socket_.get(), look_again)) {
+      if (steady_clock::now() >= deadline || (pid_ > 0 && is_stopped_itself(pid_)))
+        return fail(silence());
+      continue;
+    }
     const ssize_t n = ::read(socket_.get(), chunk.data(), chunk.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return fail("the supervisor ended before it answered");

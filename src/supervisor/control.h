@@ -30,10 +30,12 @@ inline constexpr std::size_t kLongestControlLine = 1 << 20;
 /// The CLI's end; blocking, with deadlines.
 class ControlClient {
  public:
-  /// Nothing listens there: error code "not_running".
+  /// Nothing listens there: error code "not_running". It listens and takes nobody: "no_answer".
   static Result<ControlClient> connect(const std::filesystem::path& socket);
 
-  /// Sends a request and returns the answer; {"ok":false} becomes an Error.
+  /// Sends a request and returns the answer; {"ok":false} becomes an Error. A supervisor that does
+  /// not answer in time, or that is found stopped, is an error of code "no_answer" that names its
+  /// process and says what to do.
   Result<boost::json::object> request(boost::json::object message,
                                       std::chrono::milliseconds limit = std::chrono::seconds(30));
   /// Waits until the supervisor's process has ended, and with it everything of its VM. False when `limit` passed first.
@@ -44,9 +46,11 @@ class ControlClient {
  private:
   explicit ControlClient(Fd socket) : socket_(std::move(socket)) {}
   Result<std::string> read_line(std::chrono::milliseconds limit);
+  [[nodiscard]] Error silence() const;
 
   Fd socket_;
-  Fd process_;  // a pidfd
+  int pid_ = 0;  // of the supervisor; 0 when it cannot be told
+  Fd process_;   // a pidfd
   std::string received_;
 };
 

@@ -71,7 +71,8 @@ asio::awaitable<void> Supervisor::ask_heart(std::string name, int pid) {
 void Supervisor::heart_changed(Child& child, Heart::Change change) {
   if (change == Heart::Change::none) return;
   if (change == Heart::Change::lost) {
-    child.silent_since = now_text();
+    // That is when it was asked in vain.
+    child.silent_since = format_time(std::chrono::system_clock::now() - Heart::kDeadline);
     status_->line(fmt::format("{}: not responding since {}", child.name, child.silent_since));
   } else {
     status_->line(fmt::format("{}: responding again", child.name));
