@@ -110,9 +110,10 @@ Result<Label> read_label(int fd) {
   return Label{.is_iso = true, .text = std::string(label)};
 }
 
-/// The largest size that a volume descriptor gives the volume (ECMA-119, 8.4.8 and 8.4.12), in bytes.
-/// libarchive believes it: folders may be as large, and it takes memory for a whole folder at once.
-Result<std::uint64_t> claimed_size(int fd) {
+/// Where the volume, or its root folder, ends at the latest by its descriptors (ECMA-119, 8.4.8,
+/// 8.4.12, 8.4.18 and 9.1), in bytes. libarchive believes them, and takes memory for a whole folder
+/// at once; that the other folders lie within the volume it checks itself.
+Result<std::uint64_t> claimed_end(int fd) {
   constexpr std::size_t kMostDescriptors = 16;
   constexpr std::uint8_t kPrimary = 1;
   constexpr std::uint8_t kSupplementary = 2;
@@ -124,8 +125,11 @@ Result<std::uint64_t> claimed_size(int fd) {
     if (n < 0) return fail("{}", errno_text(errno));
     if (static_cast<std::size_t>(n) < kSector) break;
     if (sector[0] != kPrimary && sector[0] != kSupplementary) continue;
-    const std::uint64_t blocks = load_le<std::uint32_t>(sector, 80);
-    largest = std::max(largest, blocks * load_le<std::uint16_t>(sector, 128));
+    const std::uint64_t block = load_le<std::uint16_t>(sector, 128);
+    const std::uint64_t volume = block * load_le<std::uint32_t>(sector, 80);
+    const std::uint64_t root_start = block * load_le<std::uint32_t>(sector, 156 + 2);
+    const std::uint64_t root = root_start + load_le<std::uint32_t>(sector, 156 + 10);
+    largest = std::max({largest, volume, root});
   }
   return largest;
 }
@@ -209,7 +213,7 @@ Result<IsoContents> read_iso(const std::filesystem::path& path,
   if (!label->is_iso) return cannot("it is not an ISO 9660 image");
   IsoContents contents{.label = label->text, .size = static_cast<std::uint64_t>(info.st_size)};
 
-  const auto claimed = claimed_size(file.get());
+  const auto claimed = claimed_end(file.get());
   if (!claimed) return cannot(claimed.error().message);
   if (*claimed > contents.size) {
     contents.cut = true;

@@ -144,7 +144,12 @@ TEST(InspectSeed, ImageThatClaimsMoreThanItHasIsNotRead) {
   EXPECT_THAT(inspect_seed(folder.write("good.iso", iso)).value().problems, IsEmpty());
   EXPECT_THAT(inspect_seed(folder.write("cut.iso", iso.substr(0, iso.size() - 1))).value().problems,
               Contains(HasSubstr("bytes and says that it has")));
-  // Number of blocks in the primary descriptor: 4 GiB of blocks of 2 KiB.
+  // The size of the root folder in the primary descriptor: 4 GiB.
+  std::string huge = iso;
+  for (std::size_t at = 0; at < 4; ++at) huge[16 * 2048 + 156 + 10 + at] = '\xff';
+  EXPECT_THAT(inspect_seed(folder.write("root.iso", huge)).value().problems,
+              Contains(HasSubstr("bytes and says that it has 429")));
+  // The number of blocks: as many blocks of 2 KiB.
   for (std::size_t at = 0; at < 4; ++at) iso[16 * 2048 + 80 + at] = '\xff';
   EXPECT_THAT(inspect_seed(folder.write("huge.iso", iso)).value().problems,
               Contains(fmt::format("it is damaged: it has {} bytes and says that it has {}",
