@@ -12,7 +12,9 @@ namespace pinhole::vsock {
 
 /// Connections that may exist at once, of every state.
 inline constexpr std::size_t kMaxConnections = 1024;
-/// Bytes that the host side may hold for one VM when every host program has stopped reading.
+/// Bytes that the host side may hold for one VM, all connections together, when every host program
+/// has stopped reading. Towards the guest nothing is held: bytes are read from a host program straight
+/// into the guest's buffers, when it has some and has given credit.
 inline constexpr std::size_t kMaxBuffered = std::size_t{16} << 20;
 /// Receive windows of one connection: what each surely gets, what it starts with, what it can grow
 /// to. Powers of two, as ByteQueue's capacities are, so that a window is also a bound of memory.
