@@ -41,7 +41,7 @@ TEST(Paths, FollowXdgAndFallBackToAPrivateFolder) {
   const Paths with_runtime = user_paths().value();
   EXPECT_EQ(with_runtime.runtime, "/run/user/1000/pinhole");
   // The longest name still gives socket paths that the kernel takes.
-  EXPECT_LE(vm_paths(with_runtime, std::string(kLongestName, 'n')).vsock_socket.string().size(),
+  EXPECT_LE(vm_paths(with_runtime, std::string(kLongestName, 'n')).control_socket.string().size(),
             107U);
 }
 

@@ -78,7 +78,6 @@ VmPaths vm_paths(const Paths& paths, std::string_view name) {
   vm.door_socket = vm.door / "v_440";
   vm.guest_base = vm.guest / "v";
   vm.hello_socket = vm.guest / "v_442";
-  vm.vsock_socket = vm.vmm / "vsock.sock";
   vm.fs_socket = vm.vmm / "fs.sock";
   return vm;
 }

@@ -43,8 +43,7 @@ struct VmPaths {
   fs::path door_socket;                         // door/v_440: vsockd and pep
   fs::path guest_base;  // guest/v: vsockd and supervisor (CONNECT lines); guest/v_442: hello
   fs::path hello_socket;
-  fs::path vsock_socket;  // vmm/vsock.sock: QEMU and vsockd
-  fs::path fs_socket;     // vmm/fs.sock: QEMU and virtiofsd
+  fs::path fs_socket;  // vmm/fs.sock: virtiofsd
 };
 VmPaths vm_paths(const Paths& paths, std::string_view name);
 
