@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One VM through several boots: markers, user-data, and the death of each process."""
+"""One VM through several boots: markers, user-data, and the deaths that end a VM (test_e_faults.py has the others)."""
 import os
 import signal
 
@@ -66,14 +66,8 @@ def test_boots_markers_user_data_and_kills(home, cycle):
     assert third["instance_id"] != second["instance_id"]
     assert ran(home) == ["first", "changed"]
 
-    assert kill_and_see_it_end(home, third, "pep")["reason"] == "pep was killed by SIGKILL"
-    fourth = cycle()
-    assert kill_and_see_it_end(home, fourth, "vsockd")["reason"] == "vsockd was killed by SIGKILL"
-    fifth = cycle()
-    assert kill_and_see_it_end(home, fifth, "virtiofsd")["reason"] == "virtiofsd was killed by SIGKILL"
-    sixth = cycle()
-    assert sixth["state"] == 1
+    assert third["state"] == 1
     home.ok("verify", "cycle", timeout=300)
     home.check_logs()
     home.ok("rm", "--force", "cycle", timeout=120)
-    assert wait_until(lambda: not any(alive(pid) for pid in sixth["processes"].values()), 5)
+    assert wait_until(lambda: not any(alive(pid) for pid in third["processes"].values()), 5)
