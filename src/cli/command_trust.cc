@@ -13,7 +13,7 @@
 #include "config/trust.h"
 #include "config/vm_file.h"
 #include "policy/policy.h"
-#include "sys/files.h"
+#include "preflight/guest_folders.h"
 #include "yaml/yaml.h"
 
 namespace pinhole::cli {
@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 Result<int> trust(const std::string& folder, bool yes) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   const fs::path file = fs::absolute(fs::path(folder) / "pinhole.yaml").lexically_normal();
-  PINHOLE_TRY(const std::string text, sys::read_file(file, config::kLargestConfigFile));
+  PINHOLE_TRY(const std::string text, preflight::read_project_file(file));
   // Only what can work is worth trusting.
   PINHOLE_TRY_VOID(config::parse_vm_request(text, file.string()));
   PINHOLE_TRY(auto document, yaml::parse(text, "pinhole.yaml"));

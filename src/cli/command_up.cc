@@ -49,7 +49,8 @@ std::optional<fs::path> project_file(const UpWords& words) {
   if (words.no_config) return std::nullopt;
   if (!words.config.empty()) return fs::path(words.config);
   std::error_code error;
-  if (fs::exists("pinhole.yaml", error)) return fs::path("pinhole.yaml");
+  // A link that leads nowhere is there too: it is no reason to start with fewer rules than the project has.
+  if (fs::exists(fs::symlink_status("pinhole.yaml", error))) return fs::path("pinhole.yaml");
   return std::nullopt;
 }
 
@@ -58,6 +59,7 @@ Result<int> up(const UpWords& words) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   preflight::PolicySources sources{.project = project_file(words)};
   for (const std::string& file : words.policies) sources.session.emplace_back(file);
+  if (!words.workspace.empty()) sources.workspace = words.workspace;
   if (!words.trust.empty()) sources.trusted_hash = words.trust;
   preflight::PrepareOptions options{.name = name};
   PINHOLE_TRY(options.policies, preflight::gather_policies(paths, sources));

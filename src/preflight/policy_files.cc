@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "config/trust.h"
 #include "policy/policy.h"
+#include "preflight/guest_folders.h"
 #include "sys/files.h"
 #include "yaml/yaml.h"
 
@@ -68,12 +69,24 @@ Error with_correction(Error error, const PolicySources& sources) {
                   fs::absolute(*sources.project).lexically_normal().parent_path().string()));
 }
 
+/// Neither folder is one that a guest writes.
+Result<std::string> read_own(const fs::path& file) {
+  return sys::read_file(file, config::kLargestConfigFile);
+}
+
+GuestFolders guest_folders(const config::Paths& paths, const PolicySources& sources) {
+  std::vector<fs::path> more;
+  if (sources.workspace) more.push_back(*sources.workspace);
+  if (sources.project) more.push_back(fs::absolute(*sources.project).parent_path());
+  return GuestFolders::of(paths, more);
+}
+
 }  // namespace
 
 Result<Policies> gather_policies(const config::Paths& paths, const PolicySources& sources) {
   Policies out;
-  const auto add = [&](std::string_view layer, const fs::path& file) -> Result<void> {
-    auto text = sys::read_file(file, config::kLargestConfigFile);
+  const auto add = [&](std::string_view layer, const fs::path& file,
+                       Result<std::string> text) -> Result<void> {
     if (!text) {
       return fail(std::move(text)
                       .error()
@@ -86,16 +99,19 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
   };
   std::error_code error;
   const fs::path organisation = "/etc/pinhole/policy.yaml";
-  if (fs::exists(organisation, error)) PINHOLE_TRY_VOID(add("organisation", organisation));
+  if (fs::exists(organisation, error))
+    PINHOLE_TRY_VOID(add("organisation", organisation, read_own(organisation)));
   if (const fs::path user = paths.config / "config.yaml"; fs::exists(user, error))
-    PINHOLE_TRY_VOID(add("user", user));
+    PINHOLE_TRY_VOID(add("user", user, read_own(user)));
   if (sources.project) {
-    PINHOLE_TRY_VOID(add("project", *sources.project));
+    PINHOLE_TRY_VOID(add("project", *sources.project, read_project_file(*sources.project)));
     auto request = config::parse_vm_request(out.files.back().text, sources.project->string());
     if (!request) return fail(with_correction(std::move(request).error(), sources));
     out.project_request = *std::move(request);
   }
-  for (const fs::path& file : sources.session) PINHOLE_TRY_VOID(add("session", file));
+  const GuestFolders guests = guest_folders(paths, sources);
+  for (const fs::path& file : sources.session)
+    PINHOLE_TRY_VOID(add("session", file, guests.read(file, config::kLargestConfigFile)));
 
   std::vector<policy::Layer> layers;
   for (const PolicyFile& file : out.files) {

@@ -21,9 +21,10 @@ struct PolicyFile {
 };
 
 struct PolicySources {
-  std::optional<std::filesystem::path> project;  // pinhole.yaml
-  std::vector<std::filesystem::path> session;    // --policy FILE
-  std::optional<std::string> trusted_hash;       // --trust=sha256:…
+  std::optional<std::filesystem::path> project;         // pinhole.yaml
+  std::vector<std::filesystem::path> session;           // --policy FILE
+  std::optional<std::string> trusted_hash;              // --trust=sha256:…
+  std::optional<std::filesystem::path> workspace = {};  // --workspace DIR: the guest writes it
 };
 
 struct Policies {

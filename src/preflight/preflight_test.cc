@@ -9,7 +9,9 @@
 #include <gtest/gtest.h>
 
 #include "base/sha256.h"
+#include "config/vm_plan.h"
 #include "preflight/artifact.h"
+#include "preflight/guest_folders.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/policy_files.h"
 #include "preflight/prepare.h"
@@ -58,22 +60,146 @@ TEST(Identify, NamesWhatPeopleReallySaved) {
   EXPECT_EQ(identify("anything"), "unknown data");
 }
 
-using RawDisk = InFolder;
+/// Two sectors of a disk, the second a GPT header as sgdisk writes it (checksum of these very bytes by zlib).
+std::string gpt_disk() {
+  std::string disk(2048, '\0');
+  disk.replace(510, 2, "\x55\xaa");
+  const std::string header("EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00", 16);
+  disk.replace(512, header.size(), header);
+  disk[512 + 24] = 1;
+  disk.replace(512 + 16, 4, std::string("\x5a\xce\x7f\x53", 4));
+  return disk;
+}
+
+/// What a guest writes over its boot code: a qcow2 header, version 3, with the name of a file of the host's.
+std::string with_qcow2_header(std::string disk, std::string_view backing, char version = 3) {
+  const std::string start("QFI\xfb\x00\x00\x00", 7);
+  disk.replace(0, 7, start);
+  disk[7] = version;
+  if (backing.empty()) return disk;
+  disk[15] = 104;  // where its name stands, big-endian
+  disk[19] = static_cast<char>(backing.size());
+  disk.replace(104, backing.size(), backing);
+  return disk;
+}
+
+class RawDisk : public InFolder {
+ protected:
+  Result<void> check(std::string_view content) {
+    put("disk.raw", content);
+    return check_raw_disk(fs::canonical(at("disk.raw")));
+  }
+};
 
 TEST_F(RawDisk, IsJudgedByContent) {
-  put("good.raw", std::string(512, '\0') + "EFI PART" + std::string(1016, '\0'));
-  EXPECT_TRUE(check_raw_disk(at("good.raw")));
-  put("disk.raw", "QFI\xfb" + std::string(508, '\0'));
-  const auto qcow2 = check_raw_disk(at("disk.raw"));
+  EXPECT_TRUE(check(std::string(512, '\0') + "EFI PART" + std::string(1016, '\0')));
+  const auto qcow2 = check("QFI\xfb" + std::string(508, '\0'));
   EXPECT_THAT(qcow2.error().message,
               HasSubstr("it has 512 bytes and is a qcow2 disk image, not a raw disk with a GPT"));
-  EXPECT_THAT(qcow2.error().fix, HasSubstr("qemu-img convert"));
-  put("torn.raw", std::string(512, '\0') + "EFI PART!");
-  EXPECT_FALSE(check_raw_disk(at("torn.raw")));
+  EXPECT_FALSE(check(std::string(512, '\0') + "EFI PART!"));
+  EXPECT_FALSE(check(""));
+}
+
+TEST_F(RawDisk, AQcow2ImageOfThatNameIsRefusedAndAdviceNamesItsFormat) {
+  const auto refused = check(with_qcow2_header(std::string(4096, '\0'), ""));
+  EXPECT_THAT(refused.error().message, HasSubstr("is a qcow2 disk image"));
+  EXPECT_THAT(refused.error().fix, testing::StartsWith("qemu-img convert -f qcow2 -O raw /"));
+}
+
+TEST_F(RawDisk, WhatAGuestWroteOverItsBootCodeDoesNotMakeItAnotherFormat) {
+  EXPECT_TRUE(has_valid_gpt(gpt_disk()));
+  EXPECT_TRUE(check(gpt_disk()));
+  EXPECT_TRUE(check(with_qcow2_header(gpt_disk(), "/home/ana/.ssh/id_ed25519")));
+  EXPECT_TRUE(check(with_qcow2_header(gpt_disk(), "/home/ana/.ssh/id_ed25519", 2)));
+  std::string vmdk = gpt_disk();
+  vmdk.replace(0, 21, "# Disk DescriptorFile");
+  EXPECT_TRUE(check(vmdk));
+}
+
+TEST_F(RawDisk, NobodyIsAdvisedToConvertWhatNamesAnotherFile) {
+  std::string torn = with_qcow2_header(gpt_disk(), "/home/ana/.ssh/id_ed25519");
+  torn[512 + 40] ^= 1;  // the checksum does not hold any more
+  EXPECT_FALSE(has_valid_gpt(torn));
+  std::string external = with_qcow2_header(std::string(4096, '\0'), "");
+  external[79] = 4;
+  for (const std::string& disk :
+       {torn, external, with_qcow2_header(std::string(4096, '\0'), "/etc/passwd"),
+        "# Disk DescriptorFile" + std::string(4075, '\0')}) {
+    const auto refused = check(disk);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().fix, "fetch or build the disk image again, and check its checksum");
+  }
+}
+
+TEST_F(RawDisk, IsAFileAndNoLinkLeadsToIt) {
+  put("good.raw", gpt_disk());
+  const fs::path folder = fs::canonical(folder_.path());
+  EXPECT_TRUE(check_raw_disk(folder / "good.raw"));
   ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
-  EXPECT_THAT(check_raw_disk(at("fifo")).error().message, HasSubstr("not a regular file"));
-  fs::create_symlink(at("good.raw"), at("link.raw"));  // planted after its links were resolved
-  EXPECT_FALSE(check_raw_disk(at("link.raw")));
+  EXPECT_THAT(check_raw_disk(folder / "fifo").error().message, HasSubstr("not a regular file"));
+  fs::create_symlink("good.raw", at("link.raw"));  // planted after links were resolved
+  fs::create_directory_symlink(".", at("folder"));
+  for (const char* name : {"link.raw", "folder/good.raw"}) {
+    const auto refused = check_raw_disk(folder / name);
+    EXPECT_THAT(refused.error().message, HasSubstr("a symbolic link has taken the place"));
+  }
+}
+
+/// A guest's folder and one of the user's own, each with a file, and links of both kinds.
+class Guests : public InFolder {
+ protected:
+  Guests() {
+    put("work/plain", "of the guest");
+    put("work/sub/plain", "of the guest");
+    put("home/secret", "secret");
+    fs::create_symlink("../home/secret", at("work/link"));
+    fs::create_directory_symlink("../home", at("work/dir"));
+    fs::create_symlink("secret", at("home/link"));
+    fs::create_directory_symlink("../work", at("home/to-work"));
+    fs::create_symlink("../work/link", at("home/to-link"));
+    guests_ = GuestFolders::of(paths(), {at("work"), at("missing")});
+  }
+  std::string read(const char* name) {
+    const auto text = guests_.read(at(name), 100);
+    return text ? *text : "refused";
+  }
+  GuestFolders guests_;
+};
+
+TEST_F(Guests, LinksAreFollowedWhereTheUserMadeThemAndNowhereElse) {
+  EXPECT_EQ(read("home/secret"), "secret");
+  EXPECT_EQ(read("home/link"), "secret");
+  EXPECT_EQ(read("work/plain"), "of the guest");
+  EXPECT_EQ(read("work/sub/../plain"), "of the guest");
+  EXPECT_EQ(read("home/to-work/plain"), "of the guest");
+  for (const char* attack :
+       {"work/link", "work/dir/secret", "home/to-work/link", "home/to-link", "work/../work/link"})
+    EXPECT_EQ(read(attack), "refused") << attack;
+  fs::create_symlink("loop", at("home/loop"));
+  EXPECT_EQ(read("home/loop"), "refused");
+}
+
+TEST_F(Guests, APathStopsBeingResolvedWhereAGuestWrites) {
+  const fs::path folder = fs::canonical(folder_.path());
+  EXPECT_EQ(guests_.resolve(at("home/link")), folder / "home/secret");
+  EXPECT_EQ(guests_.resolve(at("home/to-work/dir/secret")), folder / "work/dir/secret");
+  EXPECT_EQ(guests_.resolve(at("home/missing/file")), folder / "home/missing/file");
+  put("home/disk", gpt_disk());
+  EXPECT_TRUE(check_raw_disk(guests_.resolve(at("home/disk"))));
+  EXPECT_FALSE(check_raw_disk(guests_.resolve(at("work/dir/disk"))));
+}
+
+TEST_F(Guests, WorkspacesOfEveryVmAreAmongThem) {
+  config::VmPlan plan;
+  plan.name = "web";
+  plan.workspace = fs::canonical(at("home"));
+  plan.disk.path = "/d";
+  put("state/vms/web/plan.json", config::to_json(plan));
+  put("state/vms/broken/plan.json", "{");
+  const GuestFolders all = GuestFolders::of(paths());
+  EXPECT_TRUE(all.read(at("home/secret"), 100));
+  EXPECT_FALSE(all.read(at("home/link"), 100));
+  EXPECT_TRUE(all.read(at("work/link"), 100));  // nobody's workspace
 }
 
 class WorkspaceFolder : public InFolder {
@@ -153,6 +279,47 @@ TEST_F(PolicyFiles, ProjectCountsOnlyWhileItsContentIsTrusted) {
   EXPECT_EQ(gather(given).value().project_request.cpus, 3U);
   put("project/pinhole.yaml", text + "# changed\n");
   EXPECT_EQ(gather(given).error().code, "not_trusted");
+}
+
+TEST_F(PolicyFiles, AProjectFileIsAPlainFileOrAnErrorThatSaysWhy) {
+  const std::string text = "version: 1\n";
+  const PolicySources sources{.project = at("project/pinhole.yaml"),
+                              .trusted_hash = "sha256:" + sha256_hex(text)};
+  put("project/real.yaml", text);
+  put("project/pinhole.yaml", text);
+  EXPECT_TRUE(gather(sources));
+  const auto why = [&](const auto& plant) {
+    fs::remove(at("project/pinhole.yaml"));
+    plant(at("project/pinhole.yaml"));
+    const auto refused = gather(sources);
+    if (refused) return std::string("taken");
+    EXPECT_EQ(refused.error().fix, "name another file: --config FILE, or go without: --no-config");
+    return refused.error().message;
+  };
+  EXPECT_EQ(why([](const fs::path& at) { fs::create_symlink("real.yaml", at); }),
+            "the project policy: cannot read pinhole.yaml in the shared folder: it is a symbolic "
+            "link, or lies behind one");
+  EXPECT_THAT(why([](const fs::path& at) { ::mkfifo(at.c_str(), 0600); }), HasSubstr("a FIFO"));
+  EXPECT_THAT(why([](const fs::path& at) { fs::create_directory(at); }), HasSubstr("a folder"));
+  EXPECT_THAT(why([this](const fs::path& at) {
+                put("project/pinhole.yaml", "");
+                fs::resize_file(at, std::uint64_t{10} << 30);
+              }),
+              HasSubstr("larger than 1048576 bytes"));
+}
+
+TEST_F(PolicyFiles, ASessionFileMayBeTheUsersLinkButNoGuests) {
+  put("home/mine.yaml", "version: 1\n");
+  put("work/mine.yaml", "version: 1\n");
+  fs::create_symlink("mine.yaml", at("home/link.yaml"));
+  fs::create_symlink("../home/mine.yaml", at("work/link.yaml"));
+  const auto with = [&](const char* file) {
+    return gather({.session = {at(file)}, .workspace = at("work")});
+  };
+  EXPECT_TRUE(with("home/link.yaml"));
+  EXPECT_TRUE(with("work/mine.yaml"));
+  EXPECT_THAT(with("work/link.yaml").error().message, HasSubstr("it is a symbolic link"));
+  EXPECT_THAT(with("work/link.yaml").error().fix, HasSubstr("--policy FILE"));
 }
 
 TEST_F(PolicyFiles, EveryErrorHasAFix) {

@@ -12,6 +12,7 @@
 #include "image/seed.h"
 #include "image/user_data.h"
 #include "preflight/artifact.h"
+#include "preflight/guest_folders.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/project_path.h"
 #include "preflight/subordinate_ids.h"
@@ -63,7 +64,18 @@ Error with_default_fix(Error error, std::string fix) {
   return error.fix.empty() ? std::move(error).with_fix(std::move(fix)) : std::move(error);
 }
 
-Result<void> read_user_data(const PrepareOptions& options, const sys::User& user, Draft& draft) {
+/// What guests write, this one's workspace and project among it.
+GuestFolders guest_folders(const config::Paths& paths, const PrepareOptions& options) {
+  std::vector<fs::path> more;
+  if (options.request.workspace) more.push_back(options.folder / *options.request.workspace);
+  const bool has_project = std::ranges::any_of(
+      options.policies.files, [](const PolicyFile& file) { return file.layer == "project"; });
+  if (has_project) more.push_back(options.folder);
+  return GuestFolders::of(paths, more);
+}
+
+Result<void> read_user_data(const PrepareOptions& options, const GuestFolders& guests,
+                            const sys::User& user, Draft& draft) {
   if (!options.request.user_data) {
     draft.user_data = default_user_data(user);
     return {};
@@ -72,7 +84,7 @@ Result<void> read_user_data(const PrepareOptions& options, const sys::User& user
   const fs::path file = options.folder / name;
   auto text = options.request.user_data_from_project
                   ? read_in_project(options.folder, name, "user_data", image::kMaxUserData)
-                  : sys::read_file(file, image::kMaxUserData);
+                  : guests.read(file, image::kMaxUserData);
   if (!text) {
     return fail(with_default_fix(std::move(text).error().context("the seed's user-data"),
                                  "name a file of cloud-init user-data: --user-data FILE"));
@@ -87,20 +99,17 @@ Result<void> read_user_data(const PrepareOptions& options, const sys::User& user
   return {};
 }
 
-/// Links resolved; a disk that is not there is check_raw_disk's to tell.
-Result<fs::path> disk_path(const PrepareOptions& options) {
+/// The user's own links resolved; a disk that is not there is check_raw_disk's to tell.
+Result<fs::path> disk_path(const PrepareOptions& options, const GuestFolders& guests) {
   const std::string& name = *options.request.disk;
   if (options.request.disk_from_project) return path_in_project(options.folder, name, "disk");
-  std::error_code error;
-  const fs::path path = fs::absolute(options.folder / name, error);
-  fs::path real = fs::weakly_canonical(path, error);
-  return error ? path : real;  // opening it says what is wrong
+  return guests.resolve(options.folder / name);
 }
 
-Result<void> choose_disk(const PrepareOptions& options, Draft& draft) {
+Result<void> choose_disk(const PrepareOptions& options, const GuestFolders& guests, Draft& draft) {
   config::VmPlan& plan = draft.plan;
   if (options.request.disk) {
-    PINHOLE_TRY(const fs::path path, disk_path(options));
+    PINHOLE_TRY(const fs::path path, disk_path(options, guests));
     plan.disk = {.path = path, .format = config::DiskFormat::raw};
     plan.image_sha256 = {};
     return check_raw_disk(plan.disk.path);
@@ -199,8 +208,9 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
   PINHOLE_TRY(draft.plan.name, config::valid_vm_name(options.name));
   draft.paths = config::vm_paths(paths, draft.plan.name);
   draft.plan.fetches = options.fetches;
-  PINHOLE_TRY_VOID(read_user_data(options, user, draft));
-  PINHOLE_TRY_VOID(choose_disk(options, draft));
+  const GuestFolders guests = guest_folders(paths, options);
+  PINHOLE_TRY_VOID(read_user_data(options, guests, user, draft));
+  PINHOLE_TRY_VOID(choose_disk(options, guests, draft));
   PINHOLE_TRY_VOID(choose_workspace(paths, options, user, draft));
   PINHOLE_TRY_VOID(choose_machine(paths, options, draft));
   PINHOLE_TRY_VOID(check_efi_vars(options, draft));
@@ -246,23 +256,37 @@ Result<void> replace_plan(const Draft& draft) {
   return {};
 }
 
+/// It sees the base, which it asks for its size alone, and the folder that it writes to.
+sys::Command overlay_command(const fs::path& qemu_img, const fs::path& base, const fs::path& made) {
+  sys::FileView view{.paths = sys::runtime_libraries()};
+  view.paths.push_back({.path = qemu_img, .access = sys::Visible::Access::execute});
+  view.paths.push_back({.path = base});
+  view.paths.push_back({.path = made.parent_path(), .access = sys::Visible::Access::write});
+  sys::Isolation apart{.user = true,
+                       .network = true,
+                       .ipc = true,
+                       .pid = true,
+                       .root = view,
+                       .landlock = sys::LandlockRules{.view = view}};
+  return {.program = qemu_img,
+          .args = {"create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.string(), made.string()},
+          .environment = {{"PATH", "/usr/bin:/bin"}},
+          .isolation = sys::available(std::move(apart), sys::probe_host_confinement())};
+}
+
 Result<void> make_overlay(const Draft& draft) {
   std::error_code error;
   if (!draft.plan.backing || fs::exists(draft.paths.disk, error)) return {};
-  const fs::path temporary = draft.paths.disk.string() + ".tmp";
+  PINHOLE_TRY(const auto folder, sys::TempDir::make(draft.paths.dir));
+  const fs::path made = folder.path() / draft.paths.disk.filename();
   PINHOLE_TRY(const fs::path qemu_img, find_qemu_img());
-  PINHOLE_TRY(const auto output,
-              sys::run({.program = qemu_img,
-                        .args = {"create", "-q", "-f", "qcow2", "-F", "raw", "-b",
-                                 draft.plan.backing->path.string(), temporary.string()},
-                        .environment = {{"PATH", "/usr/bin:/bin"}}},
-                       {.time = std::chrono::seconds(60)}));
+  PINHOLE_TRY(const auto output, sys::run(overlay_command(qemu_img, draft.plan.backing->path, made),
+                                          {.time = std::chrono::seconds(60)}));
   if (!output.status.ok()) {
-    fs::remove(temporary, error);
     return fail("cannot make the VM's disk: qemu-img {}: {}", output.status.text(),
                 trim(output.err));
   }
-  fs::rename(temporary, draft.paths.disk, error);
+  fs::rename(made, draft.paths.disk, error);
   if (error)
     return fail("cannot make the VM's disk {}: {}", draft.paths.disk.string(), error.message());
   return {};

@@ -26,21 +26,14 @@ bool looks_like_credential(const sys::GuestDir& folder, const std::string& name)
 }
 
 std::vector<std::string> find_credentials(const fs::path& folder) {
-  constexpr int kMostEntries = 10'000;
-  constexpr std::size_t kMostFound = 20;
+  constexpr std::size_t kMostEntries = 10'000, kMostFound = 20;
   std::vector<std::string> found;
   const auto opened = sys::GuestDir::open(folder);
-  if (!opened) return found;
-  std::error_code error;
-  int seen = 0;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end && seen < kMostEntries;
-       it.increment(error), ++seen) {
-    std::error_code ignored;
-    const std::string name = it->path().filename().string();
-    if (found.size() < kMostFound && fs::is_regular_file(it->symlink_status(ignored)) &&
-        looks_like_credential(*opened, name)) {
-      found.push_back(name);
-    }
+  const auto entries = opened ? opened->list(kMostEntries) : std::unexpected(opened.error());
+  if (!entries) return found;
+  for (const sys::GuestDir::Entry& entry : *entries) {
+    if (found.size() < kMostFound && entry.regular && looks_like_credential(*opened, entry.name))
+      found.push_back(entry.name);
   }
   return found;
 }

@@ -43,6 +43,8 @@ std::uint64_t attributes(Visible::Access access) {
       return MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
     case Visible::Access::write:
       return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    case Visible::Access::build:
+      return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
     case Visible::Access::device:
       return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
   }

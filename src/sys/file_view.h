@@ -14,6 +14,7 @@ struct Visible {
     read,     // and list
     execute,  // read, and start as a program
     write,    // read, write, create and remove; never execute
+    build,    // all of that, links and programs too: a root file system that is being put together
     device,   // a device file: read, write, ioctl
   };
   std::filesystem::path path;

@@ -6,6 +6,7 @@
 
 #include <fstream>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "sys/guest_dir.h"
@@ -68,20 +69,64 @@ TEST_F(Files, RemoveTreeStaysInside) {
   EXPECT_TRUE(remove_tree(at("tree")));
 }
 
-TEST_F(Files, GuestDirReadsRegularFilesBeneathItAndNothingElse) {
-  put("plain", "ok");
-  fs::create_symlink("/etc/passwd", at("link"));
-  fs::create_directory_symlink("/etc", at("dir"));
-  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
-  const auto guest = GuestDir::open(folder_.path()).value();
-  EXPECT_EQ(guest.read("plain", 10).value(), "ok");
-  for (const char* attack : {"link", "dir/passwd", "../passwd", "/etc/passwd", "fifo", "missing"}) {
-    EXPECT_FALSE(guest.read(attack, 1 << 20)) << attack;
+/// A folder with one of everything that a guest may leave in it.
+class SharedFolder : public Files {
+ protected:
+  SharedFolder() {
+    put("plain", "ok");
+    fs::create_directory(at("sub"));
+    put("sub/plain", "ok");
+    fs::create_symlink("/etc/passwd", at("link"));
+    fs::create_symlink("plain", at("inner-link"));
+    fs::create_directory_symlink("/etc", at("dir"));
+    EXPECT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
+    socket_ = listen_unix(at("socket")).value();
+    put("sparse", "");
+    fs::resize_file(at("sparse"), std::uint64_t{10} << 30);
   }
-  EXPECT_FALSE(guest.read("plain", 1));
-  EXPECT_TRUE(guest.create("new", "x"));
-  EXPECT_FALSE(guest.create("new", "y"));
-  EXPECT_FALSE(guest.create("link", "y"));
+  std::string why(const char* name) {
+    const auto read = guest_.read(name, 1 << 20);
+    if (read) return "read";
+    EXPECT_THAT(read.error().fix, testing::HasSubstr("put a plain file in its place"));
+    return read.error().message.substr(read.error().message.find(": ") + 2);
+  }
+  Fd socket_;
+  GuestDir guest_ = GuestDir::open(folder_.path()).value();
+};
+
+TEST_F(SharedFolder, RegularFilesBeneathItAreReadAndNothingElse) {
+  EXPECT_EQ(guest_.read("plain", 2).value(), "ok");
+  EXPECT_EQ(guest_.read("sub/plain", 2).value(), "ok");
+  EXPECT_EQ(why("link"), "it is a symbolic link, or lies behind one");
+  EXPECT_EQ(why("inner-link"), "it is a symbolic link, or lies behind one");
+  EXPECT_EQ(why("dir/passwd"), "it is a symbolic link, or lies behind one");
+  EXPECT_EQ(why("../passwd"), "it leads out of the folder");
+  EXPECT_EQ(why("/etc/passwd"), "it leads out of the folder");
+  EXPECT_EQ(why("fifo"), "it is a FIFO, not a file");
+  EXPECT_EQ(why("socket"), "it is a socket");
+  EXPECT_EQ(why("sub"), "it is a folder, not a file");
+  EXPECT_EQ(why("sparse"), "it is larger than 1048576 bytes");
+  EXPECT_EQ(why("missing"), "No such file or directory");
+  EXPECT_FALSE(guest_.read("plain", 1));
+}
+
+TEST_F(SharedFolder, NothingThatIsThereIsWrittenOverOrThrough) {
+  EXPECT_TRUE(guest_.create("new", "x"));
+  for (const char* there : {"new", "link", "fifo", "dir/new", "../new"})
+    EXPECT_FALSE(guest_.create(there, "y")) << there;
+  EXPECT_EQ(guest_.read("new", 10).value(), "x");
+}
+
+TEST_F(SharedFolder, ListSaysWhatIsAFileOfItsOwnAndHasAnEnd) {
+  std::vector<std::string> regular;
+  const auto entries = guest_.list(100).value();
+  for (const GuestDir::Entry& entry : entries) {
+    if (entry.regular) regular.push_back(entry.name);
+  }
+  EXPECT_EQ(entries.size(), 8U);
+  EXPECT_THAT(regular, testing::UnorderedElementsAre("plain", "sparse"));
+  EXPECT_EQ(guest_.list(3).value().size(), 3U);
+  EXPECT_EQ(guest_.list(100).value().size(), 8U);  // from the start again
 }
 
 TEST_F(Files, UnixSocketReplacesALeftoverButNotALiveOne) {

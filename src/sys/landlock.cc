@@ -60,6 +60,8 @@ std::uint64_t rights(Visible::Access access) {
     case Visible::Access::write:
       return kReadFile | kReadDir | kWriteFile | kTruncate | kRemoveFile | kRemoveDir | kMakeDir |
              kMakeReg | kMakeSock;
+    case Visible::Access::build:
+      return kAllOfAbi1 | kRefer | kTruncate;
     case Visible::Access::device:
       return kReadFile | kWriteFile | kIoctlDevice;
   }
