@@ -124,8 +124,27 @@ def test_what_stops_is_told_of_and_left_alone(home, faulty):
     all_works(home, "faulty", faulty.folder)
 
 
+def test_the_fourth_death_ends_the_vm_and_the_next_up_works(home, faulty):
+    first = home.json("status", "faulty")
+    for count in range(first["restarts"]["pep"]["count"] + 1, 5):
+        os.kill(home.json("status", "faulty")["processes"]["pep"], signal.SIGKILL)
+        if count < 4:
+            assert wait_until(lambda: home.json("status", "faulty")["restarts"]["pep"]["count"] == count
+                              and "pep" in home.json("status", "faulty")["processes"]
+                              and door_works(home, "faulty"), 30)
+    nothing_left(home, first["processes"].values(), "faulty-work")
+    ended = home.json("status", "faulty")
+    assert ended["state"] == 3
+    assert ended["reason"] == "pep was killed by SIGKILL, after 3 restarts within 10 minutes"
+    check_audit(home.vm_dir("faulty") / "audit/audit.jsonl")
+    # At once, on the same disk.
+    faulty()
+    all_works(home, "faulty", faulty.folder)
+
+
 def test_a_stopped_supervisor_hangs_nobody(home, faulty):
-    pid = home.json("status", "faulty")["processes"]["supervisor"]
+    pids = home.json("status", "faulty")["processes"]
+    pid = pids["supervisor"]
     os.kill(pid, signal.SIGSTOP)
     try:
         for command in (("status", "faulty"), ("ls",), ("down", "faulty"), ("exec", "faulty", "--", "true")):
@@ -137,31 +156,12 @@ def test_a_stopped_supervisor_hangs_nobody(home, faulty):
         assert json.loads(home.run("status", "faulty", "--json", timeout=20).stdout)["fix"]
     finally:
         os.kill(pid, signal.SIGCONT)
-    # `down` had reached its queue; it is its right to be heard.
+    # What `down` asked for waited in its queue.
     assert wait_until(lambda: not alive(pid), 150)
-
-
-def test_the_fourth_death_ends_the_vm_and_the_next_up_works(home, faulty):
-    first = faulty()
-    for count in range(1, 5):
-        os.kill(home.json("status", "faulty")["processes"]["pep"], signal.SIGKILL)
-        if count < 4:
-            assert wait_until(lambda: home.json("status", "faulty")["restarts"].get("pep", {}).get("count") == count
-                              and "pep" in home.json("status", "faulty")["processes"]
-                              and door_works(home, "faulty"), 30)
-    nothing_left(home, first["processes"].values(), "faulty-work")
-    ended = home.json("status", "faulty")
-    assert ended["state"] == 3
-    assert ended["reason"] == "pep was killed by SIGKILL, after 3 restarts within 10 minutes"
-    check_audit(home.vm_dir("faulty") / "audit/audit.jsonl")
-    # At once, on the same disk.
-    again = faulty()
-    all_works(home, "faulty", faulty.folder)
+    nothing_left(home, pids.values(), "faulty-work")
+    assert home.json("status", "faulty")["state"] == 0
+    assert check_audit(home.vm_dir("faulty") / "audit/audit.jsonl")["seal"] >= 1
     home.check_logs()
-    assert home.ok("down", "faulty", timeout=150).stdout == "faulty: stopped\n"
-    nothing_left(home, again["processes"].values(), "faulty-work")
-    kinds = check_audit(home.vm_dir("faulty") / "audit/audit.jsonl")
-    assert kinds["seal"] >= 1
     home.ok("rm", "faulty")
 
 
@@ -173,7 +173,9 @@ class SmallDisk:
     def __init__(self, root: pathlib.Path):
         self.root = root
         root.mkdir()
-        script = f"mount -t tmpfs -o size={self.SIZE_MIB}m,mode=700 tmpfs {root} && echo mounted && exec cat"
+        # One page and a handful of inodes: folders fit into tiny/, sockets do not.
+        script = (f"mount -t tmpfs -o size={self.SIZE_MIB}m,mode=700 tmpfs {root} && mkdir {root}/tiny && "
+                  f"mount -t tmpfs -o nr_inodes=4,mode=700 tmpfs {root}/tiny && echo mounted && exec cat")
         self.holder = subprocess.Popen(["unshare", "--user", "--map-current-user", "--mount", "--keep-caps", "sh", "-c", script],
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.holder.stdout.readline() == "mounted\n"
@@ -223,13 +225,13 @@ class SmallHome(Home):
 @pytest.fixture(scope="module")
 def small(home):
     disk = SmallDisk(home.root / "small")
-    yield SmallHome(disk)
+    made = SmallHome(disk)
+    yield made
+    made.run("rm", "--force", "small", timeout=150)
     disk.close()
 
 
 def test_a_full_runtime_folder_is_a_clear_error(small, policy):
-    # One page and a handful of inodes: the folders fit, the sockets do not.
-    small.disk.sh(f"mkdir {small.root}/tiny && mount -t tmpfs -o nr_inodes=4,mode=700 tmpfs {small.root}/tiny")
     done = small.run("up", "small", "--policy", policy, env={"XDG_RUNTIME_DIR": f"{small.root}/tiny"}, timeout=BOOT_SECONDS)
     assert done.returncode == 1
     assert f"{small.root}/tiny" in done.stderr and "No space left on device" in done.stderr, done.stderr
