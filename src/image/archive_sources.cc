@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
+#include "sys/host_confinement.h"
 #include "sys/process.h"
 #include "sys/user.h"
 
@@ -70,10 +71,24 @@ std::vector<std::string> debian_sources(std::string_view index_targets, std::str
 std::vector<std::string> host_sources(std::string_view suite) {
   const auto program = sys::find_program("apt-get");
   if (!program) return {};
+  // Reads the host's own settings and lists, and writes a cache that nobody needs.
+  sys::FileView view{.paths = sys::runtime_libraries()};
+  for (const char* path : {"/etc/apt", "/etc/dpkg", "/usr/share/dpkg", "/var/lib/apt",
+                           "/var/lib/dpkg", "/usr/share/keyrings"})
+    view.paths.push_back({.path = path, .optional = true});
+  for (const char* path : {program->c_str(), "/usr/bin/dpkg", "/usr/bin/apt-config"})
+    view.paths.push_back({.path = path, .access = sys::Visible::Access::execute, .optional = true});
+  sys::Isolation apart{.user = true,
+                       .network = true,
+                       .ipc = true,
+                       .pid = true,
+                       .root = view,
+                       .landlock = sys::LandlockRules{.view = view}};
   const auto output = sys::run(
       {.program = *program,
        .args = {"indextargets", "--format", std::string(kIndexFormat), "Created-By: Packages"},
-       .environment = {{"PATH", "/usr/bin:/bin"}, {"LC_ALL", "C"}}},
+       .environment = {{"PATH", "/usr/bin:/bin"}, {"LC_ALL", "C"}},
+       .isolation = sys::available(std::move(apart), sys::probe_host_confinement())},
       {.time = std::chrono::seconds(30)});
   if (!output || !output->status.ok()) return {};
   return debian_sources(output->out, suite);

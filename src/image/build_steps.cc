@@ -18,6 +18,7 @@ namespace pinhole::image {
 namespace {
 
 namespace fs = std::filesystem;
+using Access = sys::Visible::Access;
 
 constexpr std::uint64_t kMaxKernel = std::uint64_t{128} << 20;
 constexpr std::uint64_t kMaxStub = std::uint64_t{4} << 20;
@@ -27,6 +28,7 @@ constexpr std::uint64_t kMaxAgent = std::uint64_t{64} << 20;
 
 // Runs as the namespace's root: what is copied belongs to it, and /finish sees the image as /.
 constexpr const char* kApplyScript = R"(set -eu
+umask 022
 root=$1 stage=$2
 cp -r --no-preserve=ownership,timestamps -- "$stage/files/." "$root/"
 install -D -m 0755 -- "$stage/agent" "$root/usr/lib/pinhole/pinhole-agent"
@@ -145,19 +147,25 @@ Result<void> fill_esp(const Staging& staging, const DiskPlan& plan, const StepCo
   const std::string disk = (staging.out() / "disk.raw").string();
   const std::string at = fmt::format("{}@@{}", disk, plan.layout.esp_offset);
   const std::string doing = "fill the EFI system partition";
+  const fs::path uki = staging.folder / "uki.efi";
+  const std::vector<sys::Visible> sees = {{.path = disk, .access = Access::write},
+                                          {.path = uki},
+                                          {.path = "/etc/mtools.conf", .optional = true}};
   PINHOLE_TRY_VOID(run_step({.doing = doing,
                              .program = "mkfs.fat",
                              .args = {"-F", "32", "-s", "1", "-n", "ESP", "--invariant", "--offset",
                                       std::to_string(plan.layout.esp_offset / kDiskSector), disk,
-                                      std::to_string(plan.layout.esp_size / 1024)}},
+                                      std::to_string(plan.layout.esp_size / 1024)},
+                             .sees = sees},
                             context));
   PINHOLE_TRY_VOID(run_step(
-      {.doing = doing, .program = "mmd", .args = {"-i", at, "::/EFI", "::/EFI/BOOT"}}, context));
-  return run_step(
-      {.doing = doing,
-       .program = "mcopy",
-       .args = {"-i", at, (staging.folder / "uki.efi").string(), "::/EFI/BOOT/BOOTX64.EFI"}},
-      context);
+      {.doing = doing, .program = "mmd", .args = {"-i", at, "::/EFI", "::/EFI/BOOT"}, .sees = sees},
+      context));
+  return run_step({.doing = doing,
+                   .program = "mcopy",
+                   .args = {"-i", at, uki.string(), "::/EFI/BOOT/BOOTX64.EFI"},
+                   .sees = sees},
+                  context);
 }
 
 Result<void> fill_root(const Staging& staging, const DiskPlan& plan, const StepContext& context) {
@@ -170,6 +178,9 @@ Result<void> fill_root(const Staging& staging, const DiskPlan& plan, const StepC
                                      plan.layout.root_offset, plan.ids.root_filesystem),
                          "-d", staging.root().string(), (staging.out() / "disk.raw").string(),
                          fmt::format("{}k", plan.layout.root_size / 1024)},
+                .sees = {{.path = staging.root()},
+                         {.path = staging.out() / "disk.raw", .access = Access::write},
+                         {.path = "/etc/mke2fs.conf", .optional = true}},
                 .as_mapped_root = true},
                context);
   if (!filled && filled.error().code.empty()) {
@@ -202,7 +213,7 @@ Result<void> unpack_packages(const Staging& staging, const Recipe& recipe,
   auto unpacked = run_step({.doing = "unpack the image's packages",
                             .program = "mmdebstrap",
                             .args = mmdebstrap_args(staging, recipe),
-                            .as_mapped_root = true,
+                            .unconfined = true,
                             .temporary = staging.temporary(),
                             .limit = std::chrono::minutes(30)},
                            context);
@@ -234,6 +245,13 @@ Result<void> apply_content(const Staging& staging, const StepContext& context) {
       {.doing = "put the image's own files in",
        .program = "/bin/sh",
        .args = {"-c", kApplyScript, "sh", staging.root().string(), staging.folder.string()},
+       .sees = {{.path = staging.root(), .access = Access::build},
+                {.path = staging.files()},
+                {.path = staging.folder / "agent"},
+                {.path = staging.folder / "finish"},
+                {.path = "/bin", .access = Access::execute},
+                {.path = "/usr/bin", .access = Access::execute},
+                {.path = "/usr/sbin", .access = Access::execute}},
        .as_mapped_root = true},
       context);
 }
@@ -247,7 +265,8 @@ Result<void> make_disk(const Staging& staging, const DiskPlan& plan, const StepC
   return run_step(
       {.doing = "write the partition table",
        .program = "sgdisk",
-       .args = sgdisk_args(plan.layout, plan.ids, (staging.out() / "disk.raw").string())},
+       .args = sgdisk_args(plan.layout, plan.ids, (staging.out() / "disk.raw").string()),
+       .sees = {{.path = staging.out() / "disk.raw", .access = Access::write}}},
       context);
 }
 

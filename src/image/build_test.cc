@@ -10,6 +10,7 @@
 #include "image/step.h"
 #include "image/test_store.h"
 #include "sys/files.h"
+#include "sys/process.h"
 #include "sys/unix_socket.h"
 
 namespace pinhole::image {
@@ -125,9 +126,68 @@ TEST(RunStep, EndsAtOnceWhenCancelled) {
   auto pipe = sys::make_pipe().value();
   StepContext context{.cancel_fd = pipe.first.get()};
   context.on_line = [&](std::string_view) { pipe.second.reset(); };
-  const Error error = run_step(shell("echo started; exec sleep 1000"), context).error();
+  Step step = shell("echo started; exec sleep 1000");
+  step.sees = {{.path = "/bin/sleep", .access = sys::Visible::Access::execute}};
+  const Error error = run_step(step, context).error();
   EXPECT_EQ(error.code, "cancelled");
   EXPECT_EQ(error.exit_status, 130);
+}
+
+/// A step whose program was broken into by the image that it works on.
+class StepUnderAttack : public testing::Test {
+ protected:
+  StepUnderAttack() {
+    EXPECT_TRUE(sys::write_file_atomic(at("secret"), "the secret"));
+    EXPECT_TRUE(sys::write_file_atomic(at("source"), "the source"));
+    EXPECT_TRUE(fs::create_directory(at("target")));
+    listener_ = sys::listen_unix(at("socket")).value();
+  }
+  fs::path at(const char* name) { return fs::canonical(folder_.path()) / name; }
+  std::string says(const char* script, std::vector<sys::Visible> more = {}) {
+    std::string out;
+    const StepContext context{.on_line = [&](std::string_view line) { out.append(line) += "\n"; }};
+    Step step{.doing = "try",
+              .program = "/usr/bin/python3",
+              .args = {"-c", script, at("").string()},
+              .sees = {{.path = at("source")},
+                       {.path = at("target"), .access = sys::Visible::Access::write}}};
+    step.sees.insert(step.sees.end(), more.begin(), more.end());
+    const auto done = run_step(step, context);
+    return done ? out : done.error().message;
+  }
+  sys::TempDir folder_ = sys::TempDir::make().value();
+  Fd listener_;
+};
+
+constexpr const char* kAttack = R"(import os, socket, sys
+folder = sys.argv[1]
+def attempt(name, action):
+    try: print(name, action() or "done")
+    except OSError as error: print(name, "refused")
+def connect(family, address):
+    s = socket.socket(family); s.settimeout(5)
+    try: s.connect(address)
+    except ConnectionRefusedError: pass
+attempt("source", lambda: open(folder + "source").read())
+attempt("target", lambda: open(folder + "target/new", "w").close())
+attempt("secret", lambda: open(folder + "secret").read())
+attempt("overwrite", lambda: open(folder + "source", "w").close())
+attempt("unix", lambda: connect(socket.AF_UNIX, folder + "socket"))
+attempt("tcp", lambda: connect(socket.AF_INET, ("127.0.0.1", 9)))
+)";
+
+TEST_F(StepUnderAttack, ReachesItsSourceAndTargetAndNothingElse) {
+  EXPECT_EQ(says(kAttack),
+            "source the source\ntarget done\nsecret refused\noverwrite refused\nunix refused\n"
+            "tcp refused\n");
+  EXPECT_TRUE(fs::exists(at("target/new")));
+}
+
+TEST_F(StepUnderAttack, TheSameProgramCouldDoAllOfItUnconfined) {
+  sys::Command command{.program = "/usr/bin/python3", .args = {"-c", kAttack, at("").string()}};
+  EXPECT_EQ(sys::run(std::move(command), {}).value().out,
+            "source the source\ntarget done\nsecret the secret\noverwrite done\nunix done\n"
+            "tcp done\n");
 }
 
 TEST(DebianSources, TakesThisReleasesArchivesOnly) {

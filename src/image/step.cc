@@ -11,6 +11,7 @@
 
 #include "base/printable.h"
 #include "base/strings.h"
+#include "sys/host_confinement.h"
 #include "sys/process.h"
 #include "sys/unix_socket.h"
 #include "sys/user.h"
@@ -73,25 +74,68 @@ std::map<std::string, std::string> environment(const Step& step) {
       {"MTOOLSRC", "/dev/null"},    // nobody's drive letters
       {"MTOOLS_SKIP_CHECK", "1"}};  // a file system inside a larger file
   if (!step.temporary.empty()) variables["TMPDIR"] = step.temporary.string();
+  if (!step.unconfined) return variables;
   for (const char* name : {"http_proxy", "https_proxy", "no_proxy"}) {
     if (auto value = sys::env(name)) variables[name] = *std::move(value);
   }
   return variables;
 }
 
-Result<sys::Command> command_for(const Step& step) {
-  const std::string wrapper = step.as_mapped_root ? "unshare" : step.program;
-  const auto program = sys::find_program(wrapper);
-  if (!program) return fail("cannot {}: {} is missing", step.doing, wrapper);
-  sys::Command command{.program = *program, .environment = environment(step)};
-  if (step.as_mapped_root) {
-    // --kill-child: the namespace's first process, and with it all others, dies when unshare does,
-    // and unshare dies when we do. The umask is ours (077), which no system could live with.
-    command.args = {"--user", "--map-root-user",        "--map-auto",   "--mount",   "--pid",
-                    "--fork", "--kill-child",           "--mount-proc", "--",        "/bin/sh",
-                    "-c",     "umask 022; exec \"$@\"", "sh",           step.program};
-    command.may_gain_privileges = true;  // newuidmap
-  }
+/// 0 is the caller, everything else the caller's subordinate ids.
+std::vector<sys::IdMap> mapped_root(std::uint32_t own, const sys::IdRange& subordinate) {
+  return {{.inside = 0, .outside = own, .count = 1},
+          {.inside = 1, .outside = subordinate.first, .count = subordinate.count}};
+}
+
+Result<void> map_root(sys::Isolation& isolation) {
+  PINHOLE_TRY(const sys::User user, sys::current_user());
+  const auto uids = sys::subordinate_ids("/etc/subuid", user);
+  const auto gids = sys::subordinate_ids("/etc/subgid", user);
+  if (!uids || !gids)
+    return fail("user \"{}\" has no subordinate ids (/etc/subuid, /etc/subgid)", user.name);
+  isolation.uid_map = mapped_root(user.uid, *uids);
+  isolation.gid_map = mapped_root(user.gid, *gids);
+  return {};
+}
+
+Result<sys::Isolation> isolation_for(const Step& step, const std::filesystem::path& program) {
+  sys::FileView view{.paths = sys::runtime_libraries()};
+  view.paths.push_back({.path = program, .access = sys::Visible::Access::execute});
+  view.paths.insert(view.paths.end(), step.sees.begin(), step.sees.end());
+  sys::Isolation isolation{.user = true,
+                           .network = true,
+                           .ipc = true,
+                           .pid = true,
+                           .root = view,
+                           .landlock = sys::LandlockRules{.view = std::move(view)}};
+  if (!step.as_mapped_root)
+    return sys::available(std::move(isolation), sys::probe_host_confinement());
+  PINHOLE_TRY_VOID(map_root(isolation));
+  return isolation;
+}
+
+Result<sys::Command> confined_command(const Step& step) {
+  const auto program = sys::find_program(step.program);
+  if (!program) return fail("cannot {}: {} is missing", step.doing, step.program);
+  sys::Command command{.program = *program, .args = step.args, .environment = environment(step)};
+  auto isolation = isolation_for(step, *program);
+  if (!isolation)
+    return fail(std::move(isolation).error().context(fmt::format("cannot {}", step.doing)));
+  command.isolation = *std::move(isolation);
+  return command;
+}
+
+/// --kill-child: the namespace's first process, and with it all others, dies when unshare does, and unshare dies when we
+/// do. The umask is ours (077), which no system could live with.
+Result<sys::Command> unconfined_command(const Step& step) {
+  const auto program = sys::find_program("unshare");
+  if (!program) return fail("cannot {}: unshare is missing", step.doing);
+  sys::Command command{.program = *program,
+                       .args = {"--user", "--map-root-user", "--map-auto", "--mount", "--pid",
+                                "--fork", "--kill-child", "--mount-proc", "--", "/bin/sh", "-c",
+                                "umask 022; exec \"$@\"", "sh", step.program},
+                       .environment = environment(step),
+                       .may_gain_privileges = true};  // newuidmap
   command.args.insert(command.args.end(), step.args.begin(), step.args.end());
   return command;
 }
@@ -127,7 +171,8 @@ Error cancelled(const Step& step) {
 }  // namespace
 
 Result<void> run_step(const Step& step, const StepContext& context) {
-  PINHOLE_TRY(sys::Command command, command_for(step));
+  PINHOLE_TRY(sys::Command command,
+              step.unconfined ? unconfined_command(step) : confined_command(step));
   PINHOLE_TRY(auto pipe, sys::make_pipe());
   command.descriptors = {{1, pipe.second.get()}, {2, pipe.second.get()}};
   PINHOLE_TRY(sys::Process process, sys::spawn(command));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The programs that build an image: started with their output read line by line, under a deadline,
-// and stopped at once when the user gives up.
+// The programs that build an image: confined to the files of their step, their output read line by line, under a deadline,
+// and stopped at once when the user gives up. Where the host has no user namespaces, what is left of the confinement
+// applies (sys/host_confinement.h); steps that need mapped ids fail there.
 #pragma once
 
 #include <chrono>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "sys/file_view.h"
 
 namespace pinhole::image {
 
@@ -24,10 +26,13 @@ struct Step {
   std::string doing;              ///< for errors: "fill the root file system"
   std::string program;            ///< found by sys::find_program
   std::vector<std::string> args;  ///< without argv[0]
-  /// Run as id 0 of a user namespace where 0 is the caller and the rest are the caller's
-  /// subordinate ids, with mount and pid namespaces of its own: whatever the step leaves running
-  /// ends with it.
+  /// What it may see besides itself and the libraries: source and target. It has no network and sees no other process.
+  std::vector<sys::Visible> sees = {};
+  /// Run as id 0 of its user namespace, where 0 is the caller and the rest are the caller's subordinate ids. Whatever
+  /// the step leaves running ends with it.
   bool as_mapped_root = false;
+  /// mmdebstrap alone, which fetches packages and sets up a root of its own: the host's files and network.
+  bool unconfined = false;
   std::filesystem::path temporary = {};  ///< TMPDIR; the staging folder
   std::chrono::minutes limit = std::chrono::minutes(5);
 };

@@ -163,11 +163,14 @@ std::optional<std::string> staged_name(std::string_view file_name) {
 Result<void> remove_mapped_tree(const fs::path& path) {
   if (sys::remove_tree(path)) return {};
   // Folders of subordinate ids are not ours to empty, but those of id 0's namespace are.
-  return run_step({.doing = fmt::format("remove {}", path.string()),
-                   .program = "rm",
-                   .args = {"-rf", "--one-file-system", "--", path.string()},
-                   .as_mapped_root = true},
-                  {});
+  // It sees the tree, so what the tree is in is for us to change.
+  PINHOLE_TRY_VOID(run_step({.doing = fmt::format("remove {}", path.string()),
+                             .program = "find",
+                             .args = {path.string(), "-xdev", "-mindepth", "1", "-delete"},
+                             .sees = {{.path = path, .access = sys::Visible::Access::build}},
+                             .as_mapped_root = true},
+                            {}));
+  return sys::remove_tree(path);
 }
 
 Result<void> remove_leftovers(const fs::path& store, std::string_view held) {
