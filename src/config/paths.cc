@@ -74,6 +74,7 @@ VmPaths vm_paths(const Paths& paths, std::string_view name) {
   vm.door = vm.runtime / "door";
   vm.guest = vm.runtime / "guest";
   vm.vmm = vm.runtime / "vmm";
+  vm.names = vm.runtime / "names";
   vm.control_socket = vm.control / "sock";
   vm.door_socket = vm.door / "v_440";
   vm.guest_base = vm.guest / "v";

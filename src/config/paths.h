@@ -39,6 +39,7 @@ struct VmPaths {
   fs::path audit;      // folder: all of the VM's folder that the PEP may write
   fs::path audit_log;  // audit/audit.jsonl
   fs::path runtime, control, door, guest, vmm;  // folders
+  fs::path names;                               // folder: a copy of the host's resolv.conf
   fs::path control_socket;                      // control/sock: supervisor and the user
   fs::path door_socket;                         // door/v_440: vsockd and pep
   fs::path guest_base;  // guest/v: vsockd and supervisor (CONNECT lines); guest/v_442: hello

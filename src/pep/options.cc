@@ -108,6 +108,11 @@ constexpr std::array kFlags = {
            options.canary = true;
            return {};
          }},
+    Flag{"--resolv-conf", true,
+         [](Options& options, std::string_view value) -> Result<void> {
+           options.resolv_conf = value;
+           return {};
+         }},
     Flag{"--log-level", true, set_log_level},
     Flag{"--help", false,
          [](Options& options, std::string_view) -> Result<void> {
@@ -144,6 +149,7 @@ const std::string_view kUsage =
     "  --control-fd N          JSON lines to and from a supervisor; its end ends the proxy\n"
     "  --canary                answer GET http://canary.pinhole.internal/ from an origin of its "
     "own\n"
+    "  --resolv-conf FILE      name servers (/etc/resolv.conf); read again when it changes\n"
     "  --log-level LEVEL       error, warning, info, debug\n"
     "\n"
     "example:\n"

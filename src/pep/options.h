@@ -32,6 +32,7 @@ struct Options {
   std::string image;
   std::optional<int> control_fd;
   bool canary = false;
+  std::filesystem::path resolv_conf = "/etc/resolv.conf";
   LogLevel log_level = LogLevel::info;
   bool help = false;
 };

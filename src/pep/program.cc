@@ -134,7 +134,8 @@ Result<void> run_program(const Options& options) {
   // A log that cannot be written now may be writable later; until then every request is refused.
   if (auto started = audit.start(); !started) log(LogLevel::error, "{}", started.error().message);
 
-  Door door(context, *std::move(policy), std::move(audit), Times());
+  Door door(context, *std::move(policy), std::move(audit), Times(),
+            {.configuration = options.resolv_conf});
   Program program(context, door, std::move(canary), std::move(listener));
   auto outcome = program.start(options);
   if (outcome) outcome = seal(!options.listen_path.empty());

@@ -12,11 +12,9 @@
 namespace pinhole::pep {
 namespace {
 
-constexpr const char* kResolverConfiguration = "/etc/resolv.conf";
-
-std::filesystem::file_time_type configuration_time() {
+std::filesystem::file_time_type time_of(const std::filesystem::path& file) {
   std::error_code ignored;
-  return std::filesystem::last_write_time(kResolverConfiguration, ignored);
+  return std::filesystem::last_write_time(file, ignored);
 }
 
 std::optional<http::IpAddress> to_address(const ares_addrinfo_node& node) {
@@ -88,7 +86,7 @@ Resolver::~Resolver() {
 }
 
 Result<void> Resolver::open_channel() {
-  const auto changed = configuration_time();
+  const auto changed = time_of(settings_.configuration);
   if (channel_ != nullptr && (changed == configuration_time_ || running_ > 0)) return {};
   close_channel();
   configuration_time_ = changed;
@@ -100,6 +98,8 @@ Result<void> Resolver::open_channel() {
   options.ndomains = 0;
   char lookups[] = "fb";  // files, then DNS
   options.lookups = lookups;
+  std::string configuration = settings_.configuration.string();
+  options.resolvconf_path = configuration.data();
   options.sock_state_cb = [](void* self, int fd, int read, int write) {
     static_cast<Resolver*>(self)->watch(fd, read != 0, write != 0);
   };
@@ -107,7 +107,7 @@ Result<void> Resolver::open_channel() {
   const int status =
       ares_init_options(&channel_, &options,
                         ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_DOMAINS |
-                            ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
+                            ARES_OPT_LOOKUPS | ARES_OPT_RESOLVCONF | ARES_OPT_SOCK_STATE_CB);
   if (status != ARES_SUCCESS) {
     channel_ = nullptr;
     return fail("cannot start the resolver: {}", ares_strerror(status));

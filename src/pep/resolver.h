@@ -23,12 +23,13 @@ namespace pinhole::pep {
 
 using Addresses = std::vector<http::IpAddress>;
 
-/// One per process. The channel is opened anew when /etc/resolv.conf changes.
+/// One per process. The channel is opened anew when its configuration file changes.
 class Resolver {
  public:
   struct Settings {
-    /// HOST:PORT,… of name servers; /etc/resolv.conf's where empty.
+    /// HOST:PORT,… of name servers; the configuration file's where empty.
     std::string servers = {};
+    std::filesystem::path configuration = "/etc/resolv.conf";
     std::chrono::milliseconds lookup{5000};  // from question to answer, all servers and tries
     std::size_t lookups_at_once = 64;
     std::size_t answers = 32;  // more addresses than this in one answer are an error

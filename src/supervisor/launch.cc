@@ -41,10 +41,9 @@ sys::Isolation apart(sys::FileView view) {
 /// What names, certificates and OpenSSL's settings are read from; the user's own additions among them.
 std::vector<sys::Visible> resolver_and_trust_files() {
   std::vector<sys::Visible> out;
-  for (const char* path :
-       {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/ssl",
-        "/etc/pki/tls", "/etc/ca-certificates", "/usr/share/ca-certificates",
-        "/usr/local/share/ca-certificates", "/etc/localtime"})
+  for (const char* path : {"/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/ssl",
+                           "/etc/pki/tls", "/etc/ca-certificates", "/usr/share/ca-certificates",
+                           "/usr/local/share/ca-certificates", "/etc/localtime"})
     out.push_back({.path = path, .optional = true});
   return out;
 }
@@ -62,9 +61,11 @@ sys::Command pep_command(const std::filesystem::path& program, const config::VmP
   }
   for (const auto& file : plan.ca_files) view.paths.push_back({.path = file, .optional = true});
   view.paths.push_back({.path = paths.audit, .access = Access::write});
+  view.paths.push_back({.path = paths.names});
   command.args.insert(command.args.end(),
                       {"--listen", "fd:4", "--control-fd", "3", "--audit", paths.audit_log.string(),
-                       "--vm", plan.name, "--boot", boot, "--canary", "--foreign-keys", "vm"});
+                       "--vm", plan.name, "--boot", boot, "--canary", "--resolv-conf",
+                       (paths.names / kResolvConf).string(), "--foreign-keys", "vm"});
   if (!plan.image_sha256.empty())
     command.args.insert(command.args.end(), {"--image", "sha256:" + plan.image_sha256});
   command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.control}, {4, fds.listener}};

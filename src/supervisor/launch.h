@@ -13,6 +13,13 @@
 
 namespace pinhole::supervisor {
 
+/// In VmPaths::names. A file that a process sees by itself stays the same file however often its name is given to a
+/// new one, as /etc/resolv.conf's is when the host changes its network; a folder shows the new one.
+inline constexpr const char* kResolvConf = "resolv.conf";
+/// Copies the host's there if it has changed. True: it has.
+Result<bool> refresh_resolv_conf(const std::filesystem::path& host_file,
+                                 const config::VmPaths& paths);
+
 /// Descriptors are the parent's, borrowed until spawn() returns.
 struct PepFds {
   int control = -1;

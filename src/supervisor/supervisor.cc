@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "supervisor/control.h"
+#include "supervisor/launch.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
 
@@ -91,9 +92,10 @@ Result<void> Supervisor::make_socket_folders() const {
   // We hold the lock, so whatever lies here belongs to a boot that is over.
   PINHOLE_TRY_VOID(sys::remove_tree(paths_.runtime));
   for (const auto& folder :
-       {paths_.runtime, paths_.control, paths_.door, paths_.guest, paths_.vmm}) {
+       {paths_.runtime, paths_.control, paths_.door, paths_.guest, paths_.vmm, paths_.names}) {
     PINHOLE_TRY_VOID(sys::make_private_dir(folder));
   }
+  PINHOLE_TRY_VOID(refresh_resolv_conf("/etc/resolv.conf", paths_));
   return {};
 }
 
@@ -103,6 +105,7 @@ asio::awaitable<Ending> Supervisor::live() {
   asio::co_spawn(io_, guest_->run(), asio::detached);
   asio::co_spawn(io_, watch_hearts(), asio::detached);
   asio::co_spawn(io_, watch_space(), asio::detached);
+  asio::co_spawn(io_, watch_resolv_conf(), asio::detached);
   auto up = co_await start_all();
   if (up) up = co_await await_up();
   if (!up) {

@@ -116,6 +116,7 @@ class Supervisor {
   void heart_changed(Child& child, Heart::Change change);
   [[nodiscard]] bool is_lost(std::string_view name) const;
   asio::awaitable<void> watch_space();
+  asio::awaitable<void> watch_resolv_conf();
   asio::awaitable<void> pause_for_space();
   asio::awaitable<void> go_on();
   void qemu_event(std::string_view name, const boost::json::object& data);

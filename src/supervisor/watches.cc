@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "supervisor/capped_log.h"
+#include "supervisor/launch.h"
 #include "supervisor/process_state.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
@@ -22,6 +23,7 @@ using std::chrono::steady_clock;
 
 constexpr seconds kLookEvery{1};
 constexpr seconds kSpaceEvery{2};
+constexpr seconds kNamesEvery{3};
 /// A question waits as long as its process; Heart keeps the deadline.
 constexpr std::chrono::hours kForEver{24 * 365};
 
@@ -97,6 +99,16 @@ asio::awaitable<void> Supervisor::watch_space() {
     const SpaceWatch::Change change = space_.look(steady_clock::now(), *space);
     if (change == SpaceWatch::Change::low) co_await pause_for_space();
     if (change == SpaceWatch::Change::enough) co_await go_on();
+  }
+}
+
+asio::awaitable<void> Supervisor::watch_resolv_conf() {
+  asio::steady_timer timer(io_);
+  for (;;) {
+    timer.expires_after(kNamesEvery);
+    co_await timer.async_wait(as_result);
+    const auto changed = refresh_resolv_conf("/etc/resolv.conf", paths_);
+    if (changed && *changed) status_->line("the host's name servers have changed");
   }
 }
 

@@ -81,7 +81,7 @@ class Attack : public testing::Test {
                               .config = home_ / "config"};
     vm_ = config::vm_paths(paths, "web");
     for (const auto& dir :
-         {vm_.audit, vm_.control, vm_.door, vm_.guest, vm_.vmm, home_ / "project"})
+         {vm_.audit, vm_.control, vm_.door, vm_.guest, vm_.vmm, vm_.names, home_ / "project"})
       fs::create_directories(dir);
     write(home_ / "secret");
     write(home_ / "policy.yaml");
@@ -89,6 +89,7 @@ class Attack : public testing::Test {
     write(vm_.disk);
     write(vm_.status_log);
     write(vm_.audit_log);
+    write(vm_.names / kResolvConf);
     plan_.name = "web";
     plan_.qemu = plan_.virtiofsd = PROBE;
     plan_.disk = {.path = vm_.disk, .format = config::DiskFormat::qcow2};
@@ -228,6 +229,7 @@ TEST_F(Attack, EachReachesWhatItsJobNeedsAndNotTheOthers) {
       {{"unix", vm_.hello_socket}, {Role::vsockd}},
       {{"read", home_ / "policy.yaml"}, {Role::pep}},
       {{"read", "/etc/hosts"}, {Role::pep}},
+      {{"read", vm_.names / kResolvConf}, {Role::pep}},
       {{"list", "/etc/ssl"}, {Role::pep}},
       {{"read", "/workspace/file"}, {Role::virtiofsd}},
       {{"read-descriptor", std::to_string(qemu::kDiskFd)}, {Role::qemu}},
