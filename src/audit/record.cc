@@ -16,6 +16,12 @@ bool plain(char c) {
   return byte >= 0x20 && byte < 0x7F && c != '"' && c != '\\';
 }
 
+/// RFC 3986 §3.1
+bool is_scheme_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' ||
+         c == '-' || c == '.';
+}
+
 void append_escaped(std::string& out, std::string_view text) {
   if (std::ranges::all_of(text, plain)) {
     out += text;
@@ -108,8 +114,9 @@ std::string redact_url(std::string_view url) {
   url = url.substr(0, url.find('#'));
   // Only in front of path and query: "/login?token=…&to=http://a" has neither scheme nor authority.
   const std::size_t scheme_end = url.substr(0, url.find_first_of("/?")).rfind(':');
-  const bool has_scheme =
-      scheme_end != std::string_view::npos && url.substr(scheme_end).starts_with("://");
+  const bool has_scheme = scheme_end != std::string_view::npos &&
+                          url.substr(scheme_end).starts_with("://") &&
+                          std::ranges::all_of(url.substr(0, scheme_end), is_scheme_character);
   const std::size_t authority = has_scheme ? scheme_end + 3 : 0;
   const std::size_t authority_end = std::min(url.find_first_of("/?", authority), url.size());
   const std::size_t at = url.substr(0, authority_end).rfind('@');
