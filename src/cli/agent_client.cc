@@ -2,13 +2,16 @@
 #include "cli/agent_client.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
+#include <type_traits>
 
-#include "sys/files.h"
+#include "sys/unix_socket.h"
 
 namespace pinhole::cli {
 namespace {
@@ -16,65 +19,104 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-/// One exchange: frames out, frames in, until the reply.
+/// More than the guest takes at once waits in stdin, not here.
+constexpr std::size_t kMostUnsent = 256 << 10;
+
+/// One exchange: frames out, frames in, until the reply. The socket never blocks us: what the guest does not take or does
+/// not say ends with a deadline.
 class Exchange {
  public:
   Exchange(Fd socket, std::string already_read, AgentOptions options)
       : socket_(std::move(socket)),
         options_(std::move(options)),
         deadline_(steady_clock::now() + options_.limit) {
+    sys::set_nonblocking(socket_.get());
     frames_.add(already_read);
   }
 
   Result<wire::Reply> run(const wire::Request& request) {
     PINHOLE_TRY(const std::string json, wire::serialise(request));
-    PINHOLE_TRY_VOID(send(wire::FrameType::request, json));
-    if (std::holds_alternative<wire::ExecRequest>(request) && options_.input_fd < 0)
-      PINHOLE_TRY_VOID(send_input());
+    is_exec_ = std::holds_alternative<wire::ExecRequest>(request);
+    queue(wire::FrameType::request, json);
+    if (is_exec_ && options_.input_fd < 0) PINHOLE_TRY_VOID(queue_input());
     for (;;) {
       PINHOLE_TRY(const auto frame, frames_.next());
       if (!frame) {
-        PINHOLE_TRY_VOID(wait_and_read());
+        PINHOLE_TRY_VOID(check_time());
+        PINHOLE_TRY_VOID(wait_and_move());
         continue;
       }
-      if (frame->type == wire::FrameType::reply) return reply(frame->payload);
+      frame_begun_.reset();
+      if (frame->type == wire::FrameType::reply) return reply(request, frame->payload);
       PINHOLE_TRY_VOID(handle(*frame));
     }
   }
 
  private:
-  Result<void> send(wire::FrameType type, std::string_view payload) {
-    return sys::write_all(socket_.get(), wire::encode_frame(type, payload));
+  void queue(wire::FrameType type, std::string_view payload) {
+    unsent_ += wire::encode_frame(type, payload);
   }
 
-  Result<void> send_input() {
+  Result<void> queue_input() {
     if (options_.input.size() > wire::kStdinWindow)
       return fail("the input is longer than {} bytes", wire::kStdinWindow);
     for (std::string_view rest = options_.input; !rest.empty();
          rest.remove_prefix(std::min(rest.size(), wire::kFrameBytes))) {
-      PINHOLE_TRY_VOID(send(wire::FrameType::stdin_data, rest.substr(0, wire::kFrameBytes)));
+      queue(wire::FrameType::stdin_data, rest.substr(0, wire::kFrameBytes));
     }
-    return send(wire::FrameType::stdin_eof, {});
+    window_ -= static_cast<std::uint32_t>(options_.input.size());
+    queue(wire::FrameType::stdin_eof, {});
+    return {};
   }
 
-  Result<void> wait_and_read() {
-    const auto left = std::chrono::ceil<milliseconds>(deadline_ - steady_clock::now()).count();
-    if (left <= 0)
+  /// A program may be silent for as long as it likes; a frame that has begun may not.
+  Result<void> check_time() {
+    const auto now = steady_clock::now();
+    if (frames_.pending() == 0) frame_begun_.reset();
+    if (frames_.pending() > 0 && !frame_begun_) frame_begun_ = now;
+    if (now >= deadline_)
       return fail("the guest's agent did not answer within {} s", options_.limit.count() / 1000);
+    if (frame_begun_ && now >= *frame_begun_ + options_.frame_limit)
+      return fail("the guest's agent began a message and did not end it within {} s",
+                  options_.frame_limit.count() / 1000);
+    return {};
+  }
+
+  [[nodiscard]] int time_left() const {
+    auto until = deadline_;
+    if (frame_begun_) until = std::min(until, *frame_begun_ + options_.frame_limit);
+    const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now()).count();
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
+  }
+
+  Result<void> wait_and_move() {
     // stdin is read only while the guest has room for it.
-    const bool want_input = options_.input_fd >= 0 && window_ > 0;
+    const bool want_input = options_.input_fd >= 0 && window_ > 0 && unsent_.size() < kMostUnsent;
+    const short events = unsent_.empty() ? POLLIN : POLLIN | POLLOUT;
     std::array<pollfd, 2> waited{
-        {{socket_.get(), POLLIN, 0}, {want_input ? options_.input_fd : -1, POLLIN, 0}}};
-    if (::poll(waited.data(), waited.size(),
-               static_cast<int>(std::min<std::int64_t>(left, 60'000))) < 0 &&
-        errno != EINTR) {
+        {{socket_.get(), events, 0}, {want_input ? options_.input_fd : -1, POLLIN, 0}}};
+    if (::poll(waited.data(), waited.size(), time_left()) < 0 && errno != EINTR)
       return fail("cannot wait for the guest: {}", errno_text(errno));
-    }
     if (waited[1].revents != 0) forward_input();
-    if (waited[0].revents == 0) return {};
+    if ((waited[0].revents & POLLOUT) != 0) write_some();
+    if ((waited[0].revents & ~POLLOUT) != 0) return read_some();
+    return {};
+  }
+
+  /// An error shows when reading: a reply may be on its way.
+  void write_some() {
+    const ssize_t n = ::send(socket_.get(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL);
+    if (n > 0) unsent_.erase(0, static_cast<std::size_t>(n));
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+      unsent_.clear();
+      options_.input_fd = -1;
+    }
+  }
+
+  Result<void> read_some() {
     std::array<char, 65536> chunk;
     const ssize_t n = ::read(socket_.get(), chunk.data(), chunk.size());
-    if (n < 0 && errno == EINTR) return {};
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return {};
     if (n <= 0) return fail("the guest's agent went away");
     frames_.add({chunk.data(), static_cast<std::size_t>(n)});
     return {};
@@ -89,35 +131,52 @@ class Exchange {
     const auto type = n > 0 ? wire::FrameType::stdin_data : wire::FrameType::stdin_eof;
     const std::string_view bytes(chunk.data(), n > 0 ? static_cast<std::size_t>(n) : 0);
     window_ -= static_cast<std::uint32_t>(bytes.size());
-    const auto sent = send(type, bytes);
-    if (n <= 0 || !sent) options_.input_fd = -1;
+    queue(type, bytes);
+    if (n <= 0) options_.input_fd = -1;
   }
 
   Result<void> handle(const wire::Frame& frame) {
-    if (frame.type == wire::FrameType::window) {
-      PINHOLE_TRY(const std::uint32_t more, wire::decode_window(frame.payload));
-      window_ += std::min(more, wire::kStdinWindow - std::min(window_, wire::kStdinWindow));
-      return {};
-    }
     const bool output =
         frame.type == wire::FrameType::stdout_data || frame.type == wire::FrameType::stderr_data;
-    if (!output) return fail("the guest's agent broke the protocol");
-    return options_.output ? options_.output(frame.type, frame.payload) : Result<void>();
+    if (!is_exec_ || (!output && frame.type != wire::FrameType::window))
+      return fail("the guest's agent broke the protocol");
+    // However fast it talks, it gets no more time than it has.
+    if (steady_clock::now() >= deadline_) return check_time();
+    if (output)
+      return options_.output ? options_.output(frame.type, frame.payload) : Result<void>();
+    PINHOLE_TRY(const std::uint32_t more, wire::decode_window(frame.payload));
+    // It gives back what it took, nothing else.
+    if (more == 0 || more > wire::kStdinWindow - window_)
+      return fail("the guest's agent broke the protocol");
+    window_ += more;
+    return {};
   }
 
-  static Result<wire::Reply> reply(std::string_view payload) {
+  /// The answer to another question is none.
+  static Result<wire::Reply> reply(const wire::Request& request, std::string_view payload) {
     PINHOLE_TRY(auto parsed, wire::parse_reply(payload));
     if (const auto* refused = std::get_if<wire::ErrorReply>(&parsed)) {
       return fail(Error{.message = refused->message, .code = refused->code});
     }
+    if (parsed.index() != request.index())
+      return fail("the guest's agent gave another answer than asked for");
     return parsed;
   }
+
+  // reply() relies on it.
+  static_assert(std::is_same_v<std::variant_alternative_t<0, wire::Request>, wire::ExecRequest> &&
+                std::is_same_v<std::variant_alternative_t<0, wire::Reply>, wire::ExecReply> &&
+                std::is_same_v<std::variant_alternative_t<2, wire::Request>, wire::ProbeRequest> &&
+                std::is_same_v<std::variant_alternative_t<2, wire::Reply>, wire::ProbeReply>);
 
   Fd socket_;
   AgentOptions options_;
   steady_clock::time_point deadline_;
+  std::optional<steady_clock::time_point> frame_begun_;  // of one that is not complete
   wire::FrameReader frames_;
+  std::string unsent_;
   std::uint32_t window_ = wire::kStdinWindow;
+  bool is_exec_ = false;
 };
 
 }  // namespace
@@ -128,10 +187,16 @@ Result<Fd> open_agent(const Vm& vm, std::string& already_read) {
   return client.take_stream(already_read);
 }
 
+Result<wire::Reply> converse(Fd socket, std::string already_read, const wire::Request& request,
+                             AgentOptions options) {
+  return Exchange(std::move(socket), std::move(already_read), std::move(options)).run(request);
+}
+
 Result<wire::Reply> ask_agent(const Vm& vm, const wire::Request& request, AgentOptions options) {
   std::string already_read;
   PINHOLE_TRY(Fd socket, open_agent(vm, already_read));
-  return Exchange(std::move(socket), std::move(already_read), std::move(options)).run(request);
+  if (options.connected) PINHOLE_TRY_VOID(options.connected());
+  return converse(std::move(socket), std::move(already_read), request, std::move(options));
 }
 
 Result<Collected> run_in_guest(const Vm& vm, wire::ExecRequest request, milliseconds limit) {

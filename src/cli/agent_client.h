@@ -23,6 +23,10 @@ struct AgentOptions {
   std::string input = {};  // stdin of an exec, at most wire::kStdinWindow bytes
   int input_fd = -1;       // or a descriptor to read it from
   OutputSink output = {};
+  /// From the first byte of a message to its last: the agent writes messages whole, and a machine may be paused meanwhile.
+  std::chrono::milliseconds frame_limit = std::chrono::minutes(2);
+  /// Called once the connection stands and before anything of the guest's is read: the place for seal().
+  std::function<Result<void>()> connected = {};
 };
 
 /// Sends the request and waits for the reply; an ErrorReply becomes an Error with its code.
@@ -36,6 +40,11 @@ struct Collected {
 };
 Result<Collected> run_in_guest(const Vm& vm, wire::ExecRequest request,
                                std::chrono::milliseconds limit);
+
+/// The same over a connection that is there. However the other end behaves, it ends in time, and holds no more than a few
+/// messages.
+Result<wire::Reply> converse(Fd socket, std::string already_read, const wire::Request& request,
+                             AgentOptions options);
 
 /// A connection to the guest's agent.
 Result<Fd> open_agent(const Vm& vm, std::string& already_read);

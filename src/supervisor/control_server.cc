@@ -13,9 +13,8 @@
 #include "base/printable.h"
 #include "qemu/args.h"
 #include "supervisor/control.h"
+#include "supervisor/control_clients.h"
 #include "supervisor/supervisor.h"
-#include "sys/files.h"
-#include "sys/unix_socket.h"
 #include "wire/frame.h"
 #include "wire/operation.h"
 
@@ -23,32 +22,10 @@ namespace pinhole::supervisor {
 namespace {
 
 namespace json = boost::json;
-using Socket = asio::local::stream_protocol::socket;
+using Socket = ControlSocket;
 using std::chrono::seconds;
 
-constexpr std::size_t kLongestRequest = 16 << 10;
-constexpr auto kAcceptPause = std::chrono::milliseconds(100);
-constexpr auto kRequestDeadline = seconds(10);
 constexpr auto kAgentDeadline = seconds(20);
-
-/// One line of at most `limit` bytes, without its newline; nothing at the end of the stream. What
-/// follows the line stays unread: the next bytes may belong to a stream.
-asio::awaitable<std::optional<std::string>> read_line(Socket* socket, std::size_t limit) {
-  std::string line;
-  while (line.size() < limit) {
-    char byte = 0;
-    const auto [error, n] = co_await socket->async_read_some(asio::buffer(&byte, 1), as_result);
-    if (error) co_return std::nullopt;
-    if (byte == '\n') co_return line;
-    line += byte;
-  }
-  co_return std::nullopt;
-}
-
-asio::awaitable<bool> write_text(Socket* socket, std::string text) {
-  const auto [error, n] = co_await asio::async_write(*socket, asio::buffer(text), as_result);
-  co_return !error;
-}
 
 /// Copies until the source ends, then closes that direction.
 asio::awaitable<void> copy(Socket* from, Socket* to) {
@@ -67,37 +44,18 @@ asio::awaitable<void> copy(Socket* from, Socket* to) {
 }  // namespace
 
 asio::awaitable<void> Supervisor::accept_control() {
-  for (;;) {
-    auto [error, socket] = co_await control_->async_accept(as_result);
-    if (error == asio::error::operation_aborted) co_return;
-    if (error) {
-      // Out of descriptors, most likely: it passes, and `down` must still find us.
-      asio::steady_timer pause(io_, kAcceptPause);
-      co_await pause.async_wait(as_result);
-      continue;
-    }
-    const auto peer = sys::peer_uid(socket.native_handle());
-    if (!peer || *peer != ::getuid()) continue;
-    asio::co_spawn(io_, serve_control(std::move(socket)), asio::detached);
-  }
+  const ControlRules rules{.owner = ::getuid()};
+  const ServeClient serve = [this](Socket socket, json::object request) {
+    return serve_control(std::move(socket), std::move(request));
+  };
+  co_await accept_clients(&*control_, rules, serve);
 }
 
-asio::awaitable<void> Supervisor::serve_control(Socket socket) {
-  auto line = co_await with_deadline(read_line(&socket, kLongestRequest), kRequestDeadline);
-  if (!line || !*line) co_return;
-  boost::system::error_code error;
-  const json::value value = json::parse(**line, error);
-  if (error || !value.is_object()) {
-    co_await write_text(
-        &socket,
-        json::serialize(error_answer({.message = "the request is not a JSON object"})) + "\n");
-    co_return;
-  }
-  json::object request = value.get_object();
+asio::awaitable<void> Supervisor::serve_control(Socket socket, json::object request) {
   const std::string op = text_of(request, "op");
   if (op == "agent") co_return co_await relay_to_agent(std::move(socket));
-  const json::object reply = co_await answer(std::move(request));
-  co_await write_text(&socket, json::serialize(reply) + "\n");
+  json::object reply = co_await answer(std::move(request));
+  co_await send_answer(&socket, std::move(reply));
 }
 
 asio::awaitable<json::object> Supervisor::answer(json::object request) {
@@ -199,7 +157,8 @@ asio::awaitable<Result<void>> Supervisor::connect_agent(Socket* socket) {
   const auto [error] = co_await socket->async_connect(
       asio::local::stream_protocol::endpoint(paths_.guest_base.string()), as_result);
   if (error) co_return fail("cannot reach the vsock device: {}", error.message());
-  co_await write_text(socket, fmt::format("CONNECT {}\n", wire::kAgentPort));
+  const std::string greeting = fmt::format("CONNECT {}\n", wire::kAgentPort);
+  co_await asio::async_write(*socket, asio::buffer(greeting), as_result);
   constexpr std::size_t kLongestAnswer = 64;
   const auto answer = co_await with_deadline(read_line(socket, kLongestAnswer), kAgentDeadline);
   if (!answer || !*answer || !(*answer)->starts_with("OK "))
@@ -211,19 +170,24 @@ asio::awaitable<void> Supervisor::relay_to_agent(Socket client) {
   using namespace asio::experimental::awaitable_operators;
   Socket agent(io_);
   Result<void> connected;
-  if (state_ == VmState::paused) {
+  if (agent_streams_ >= kMostAgentStreams) {
+    connected = fail(Error{
+        .message = fmt::format("VM \"{}\" runs {} commands already", plan_.name, agent_streams_),
+        .fix = "wait until one of them has ended"});
+  } else if (state_ == VmState::paused) {
     connected =
         fail(Error{.message = fmt::format("VM \"{}\" is paused: {}", plan_.name, state_reason_),
                    .fix = state_fix_});
   } else {
     connected = co_await connect_agent(&agent);
   }
-  const json::object reply =
-      connected ? json::object{{"ok", true}} : error_answer(connected.error());
-  co_await write_text(&client, json::serialize(reply) + "\n");
-  if (!connected) co_return;
+  json::object reply = connected ? json::object{{"ok", true}} : error_answer(connected.error());
+  const bool answered = co_await send_answer(&client, std::move(reply));
+  if (!connected || !answered) co_return;
+  ++agent_streams_;
   // The reply is the agent's last word; a client that goes away ends the operation (wire/frame.h).
   co_await (copy(&client, &agent) || copy(&agent, &client));
+  --agent_streams_;
 }
 
 asio::awaitable<void> Supervisor::ask_agent_to_shut_down() {
@@ -232,7 +196,8 @@ asio::awaitable<void> Supervisor::ask_agent_to_shut_down() {
   const auto connected = co_await connect_agent(&agent);
   const auto request = wire::serialise(wire::Request(wire::ShutdownRequest()));
   if (!connected || !request) co_return;
-  co_await write_text(&agent, wire::encode_frame(wire::FrameType::request, *request));
+  const std::string frame = wire::encode_frame(wire::FrameType::request, *request);
+  co_await asio::async_write(agent, asio::buffer(frame), as_result);
   co_await with_deadline(read_line(&agent, wire::kFrameBytes), kAgentDeadline);
 }
 

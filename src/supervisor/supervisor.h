@@ -101,6 +101,7 @@ class Supervisor {
 
   // Recovery: a process died.
   void child_ended(const std::string& name);
+  void guard_ended(Child* guard);
   void will_restart(const std::string& name, const std::string& how);
   asio::awaitable<void> recover();
   asio::awaitable<Result<void>> restart(std::string name);
@@ -132,7 +133,8 @@ class Supervisor {
 
   // The control socket's operations.
   asio::awaitable<void> accept_control();
-  asio::awaitable<void> serve_control(asio::local::stream_protocol::socket socket);
+  asio::awaitable<void> serve_control(asio::local::stream_protocol::socket socket,
+                                      boost::json::object request);
   asio::awaitable<boost::json::object> answer(boost::json::object request);
   asio::awaitable<boost::json::object> facts();
   boost::json::object status() const;
@@ -165,6 +167,7 @@ class Supervisor {
   SpaceWatch space_;
 
   std::optional<asio::local::stream_protocol::acceptor> control_;
+  std::size_t agent_streams_ = 0;  // clients that are connected to the guest's agent
   std::unique_ptr<GuestLink> guest_;
   // Shared with the coroutines that wait for their answers; a restart replaces them.
   std::shared_ptr<PepLink> pep_;
