@@ -106,6 +106,13 @@ sys::Command vsockd_command(const std::filesystem::path& program, const config::
   return command;
 }
 
+sys::Command fsguard_command(const std::filesystem::path& program, const FsguardFds& fds) {
+  sys::Command command{.program = program, .environment = plain_environment()};
+  command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.qemu}, {4, fds.server}};
+  command.isolation = apart(view_of(program));
+  return command;
+}
+
 std::vector<sys::IdMap> id_map(std::uint32_t own, const sys::IdRange& subordinate) {
   std::vector<sys::IdMap> map = {{.inside = 0, .outside = subordinate.first, .count = 1}};
   const std::uint32_t below = std::min(own > 0 ? own - 1 : 0, subordinate.count - 1);

@@ -48,6 +48,13 @@ struct WorkspaceIds {
 sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& ids, int listener,
                                int log);
 
+struct FsguardFds {
+  int qemu = -1;    // one end of a socket pair; QEMU has the other
+  int server = -1;  // connected to virtiofsd
+  int log = -1;
+};
+sys::Command fsguard_command(const std::filesystem::path& program, const FsguardFds& fds);
+
 /// {0 → first subordinate id, U → U, the rest → further subordinate ids}: see newuidmap(1).
 std::vector<sys::IdMap> id_map(std::uint32_t own, const sys::IdRange& subordinate);
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A process died: what the supervisor does about it. The table is docs/faults.md.
+#include <signal.h>
+
 #include <algorithm>
 #include <array>
 
@@ -13,6 +15,8 @@ namespace {
 
 /// An emulated guest that is busy takes its time to let a device go.
 constexpr std::chrono::seconds kUnplugLimit{60};
+
+constexpr std::chrono::seconds kQemuEnds{1};
 
 /// In the order in which they are started again: the PEP needs nothing of the guest.
 constexpr std::array<std::string_view, 3> kRestartable = {"pep", "vsockd", "virtiofsd"};
@@ -50,10 +54,17 @@ void Supervisor::child_ended(const std::string& name) {
   const std::string reason = fmt::format("{} {}", name, status->text());
   // While the machine starts, a part that dies is a start that failed.
   const bool up = state_ == VmState::running || state_ == VmState::paused;
+  if (up && name == "fsguard") return guard_ended(child);
   if (!up || ending_ || std::ranges::find(kRestartable, name) == kRestartable.end())
     return fail_vm(reason);
   std::erase_if(children_, [&](const auto& other) { return other.get() == child; });
   will_restart(name, status->text());
+}
+
+/// The guard and its virtiofsd live and die together: without one of them the device is dead.
+void Supervisor::guard_ended(Child* guard) {
+  std::erase_if(children_, [&](const auto& other) { return other.get() == guard; });
+  if (Child* server = find_child("virtiofsd")) server->process.signal(SIGKILL);
 }
 
 void Supervisor::will_restart(const std::string& name, const std::string& how) {
@@ -82,6 +93,11 @@ asio::awaitable<void> Supervisor::recover() {
     const std::string name(*next);
     fallen_.erase(name);
     const auto restarted = co_await restart(name);
+    if (qmp_->closed()) {
+      // QEMU's end takes its back-ends with it; that is the reason to tell of, a moment from now.
+      asio::steady_timer pause(io_, kQemuEnds);
+      co_await pause.async_wait(as_result);
+    }
     if (ending_) co_return;
     if (restarted) {
       status_->line(fmt::format("{}: works again (restart {})", name, restarts_.at(name).count));

@@ -23,7 +23,8 @@ using std::chrono::seconds;
 constexpr auto kPepReady = seconds(20);
 
 /// Order of start, whose reverse is the order of the end.
-constexpr std::array<std::string_view, 4> kOrder = {"pep", "vsockd", "virtiofsd", "qemu"};
+constexpr std::array<std::string_view, 5> kOrder = {"pep", "vsockd", "virtiofsd", "fsguard",
+                                                    "qemu"};
 
 asio::awaitable<void> run_link(std::shared_ptr<PepLink> link) { co_await link->run(); }
 asio::awaitable<void> run_line_link(std::shared_ptr<LineLink> link) { co_await link->run(); }
@@ -108,8 +109,16 @@ Result<void> Supervisor::start_virtiofsd() {
   const WorkspaceIds ids{.user = user, .uids = *uids, .gids = *gids};
   PINHOLE_TRY(auto process,
               spawn(virtiofsd_command(plan_, ids, socket.listener.get(), log_.get())));
-  workspace_client_ = std::move(socket.client);
+  // One guard for each virtiofsd: QEMU speaks with the guard, which speaks with virtiofsd.
+  std::erase_if(children_, [](const auto& child) { return child->name == "fsguard"; });
+  PINHOLE_TRY(const auto program, config::inner_program("pinhole-fsguard"));
+  PINHOLE_TRY(auto qemu_side, sys::socket_pair());
+  PINHOLE_TRY(auto guard, spawn(fsguard_command(program, {.qemu = qemu_side.first.get(),
+                                                          .server = socket.client.get(),
+                                                          .log = log_.get()})));
+  workspace_client_ = std::move(qemu_side.second);
   add_child("virtiofsd", std::move(process));
+  add_child("fsguard", std::move(guard));
   return {};
 }
 

@@ -95,7 +95,8 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
       .user = {.uid = 1000, .gid = 1000}, .uids = {100000, 65536}, .gids = {100000, 65536}};
   const std::vector<sys::Command> shut = {vsockd_command("/x", plan, paths, {}),
                                           virtiofsd_command(plan, ids, 5, 6),
-                                          qemu_command(plan, {}, {})};
+                                          qemu_command(plan, {}, {}),
+                                          fsguard_command("/x", {})};
   for (const auto& command : shut) {
     EXPECT_TRUE(command.isolation.user && command.isolation.network && command.isolation.ipc)
         << command.program;
@@ -105,7 +106,7 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
   EXPECT_EQ(shut[2].filter, sys::SpawnFilter::descriptors_only);
   const auto pep = pep_command("/x", plan, paths, "boot", {.control = 5, .listener = 6, .log = 7});
   EXPECT_FALSE(pep.isolation.network);
-  for (const auto* command : {&shut[0], &shut[1], &shut[2], &pep}) {
+  for (const auto* command : {&shut[0], &shut[1], &shut[2], &shut[3], &pep}) {
     EXPECT_FALSE(command->environment.contains("SECRET_TOKEN"));
     EXPECT_TRUE(command->die_with_parent);
     EXPECT_FALSE(command->may_gain_privileges);

@@ -41,8 +41,8 @@ asio::awaitable<void> Supervisor::watch_hearts() {
 
 void Supervisor::look_at_heart(Child& child, Heart::TimePoint now) {
   heart_changed(child, child.heart.look(now));
-  if (child.name == "virtiofsd") {
-    // It speaks no protocol with us; a stopped process is seen from outside.
+  if (child.name == "virtiofsd" || child.name == "fsguard") {
+    // They speak no protocol with us; a stopped process is seen from outside.
     if (is_stopped(child.process.pid())) return child.heart.asked(now);
     return heart_changed(child, child.heart.answered(now));
   }

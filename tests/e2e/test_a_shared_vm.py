@@ -159,7 +159,7 @@ def test_the_audit_chain_verifies_and_follows_the_requests(home, vm):
 
 
 def test_status_names_every_process(home, vm):
-    assert set(home.json("status", vm)["processes"]) == {"supervisor", "pep", "vsockd", "virtiofsd", "qemu"}
+    assert set(home.json("status", vm)["processes"]) == {"supervisor", "pep", "vsockd", "virtiofsd", "fsguard", "qemu"}
 
 
 def test_down_leaves_nothing_and_status_says_why(home, vm):
