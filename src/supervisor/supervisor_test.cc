@@ -95,8 +95,7 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
       .user = {.uid = 1000, .gid = 1000}, .uids = {100000, 65536}, .gids = {100000, 65536}};
   const std::vector<sys::Command> shut = {vsockd_command("/x", plan, paths, {}),
                                           virtiofsd_command(plan, ids, 5, 6),
-                                          qemu_command(plan, {}, {}),
-                                          fsguard_command("/x", {})};
+                                          qemu_command(plan, {}, {}), fsguard_command("/x", {})};
   for (const auto& command : shut) {
     EXPECT_TRUE(command.isolation.user && command.isolation.network && command.isolation.ipc)
         << command.program;
