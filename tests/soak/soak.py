@@ -29,6 +29,28 @@ def say(text):
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
+def family(pid):
+    """A process and its descendants: what is in a PID namespace has a parent that only waits."""
+    try:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        children = []
+    return [pid, *(member for child in children for member in family(child))]
+
+
+def holdings(pid):
+    """Anonymous bytes and descriptors; of a hardened process others see only how large its table is."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/status").read_text()
+        anonymous = int(re.search(r"RssAnon:\s+(\d+)", text)[1]) * 1024
+        try:
+            return anonymous, len(os.listdir(f"/proc/{pid}/fd"))
+        except PermissionError:
+            return anonymous, int(re.search(r"FDSize:\s+(\d+)", text)[1])
+    except (OSError, TypeError):
+        return None
+
+
 class Soak:
     def __init__(self, minutes, seed):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="ph-soak-", dir="/tmp"))
@@ -184,16 +206,10 @@ class Soak:
 
     def sample(self, minute):
         for name, pid in self.status().get("processes", {}).items():
-            try:
-                text = pathlib.Path(f"/proc/{pid}/status").read_text()
-                anonymous = int(re.search(r"RssAnon:\s+(\d+)", text)[1]) * 1024
-                try:
-                    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-                except PermissionError:  # hardened: the size of its table is what others may see
-                    descriptors = int(re.search(r"FDSize:\s+(\d+)", text)[1])
-            except (OSError, TypeError):
-                continue
-            self.samples.append((minute, name, pid, anonymous, descriptors))
+            held = [holdings(member) for member in family(pid)]
+            held = [member for member in held if member]
+            if held:
+                self.samples.append((minute, name, pid, sum(m[0] for m in held), sum(m[1] for m in held)))
         shown = " ".join(f"{name}:{anonymous / MIB:.1f}M/{fds}" for at, name, _, anonymous, fds in self.samples if at == minute)
         say(f"minute {minute}: {shown} | {self.done}")
 
