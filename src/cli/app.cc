@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/app.h"
 
-#include <cstdio>
-#include <iostream>
-
 #include "base/log.h"
+#include "cli/terminal.h"
 #include "sys/process.h"
 
 namespace pinhole::cli {
@@ -16,7 +14,7 @@ constexpr void (*kCommands[])(Commands&) = {
 };
 
 int show_error(const Error& error) {
-  std::cerr << format_error("pinhole", error) << std::flush;
+  print_error(error);
   return error.exit_status == 0 ? 1 : error.exit_status;
 }
 

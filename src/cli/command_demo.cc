@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <iostream>
 
 #include <boost/json.hpp>
 
@@ -243,7 +242,7 @@ Result<int> inner_demo(const DemoWords& words) {
   check_workspace(vm, origin, fs::path(words.folder) / "workspace", verdict.checks);
   check_heartbeat(vm, verdict.checks);
   if (words.as_json) {
-    print_line(boost::json::serialize(to_json(verdict)));
+    print_json(boost::json::serialize(to_json(verdict)));
   } else {
     print_verdict(verdict, booted.count());
   }

@@ -44,7 +44,7 @@ Result<int> doctor(bool as_json) {
   if (as_json) {
     json::array checks;
     for (const Diagnosis& row : rows) checks.emplace_back(to_json(row));
-    print_line(json::serialize(json::object{{"ok", healthy}, {"checks", std::move(checks)}}));
+    print_json(json::serialize(json::object{{"ok", healthy}, {"checks", std::move(checks)}}));
     return healthy ? 0 : 1;
   }
   for (const Diagnosis& row : rows) {

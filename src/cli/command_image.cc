@@ -39,7 +39,7 @@ Result<int> build(const std::string& recipe, bool refresh, bool as_json) {
   if (as_json) {
     json::object out = describe(result.image);
     out["cached"] = result.cached;
-    return print_line(json::serialize(out)), 0;
+    return print_json(json::serialize(out)), 0;
   }
   print_line(fmt::format("{}: {} ({})", result.image.manifest.name,
                          result.cached ? "up to date" : "built", result.image.folder.string()));
@@ -58,7 +58,7 @@ Result<int> list(bool as_json) {
       out["disk_usage"] = item.disk_usage;
       all.emplace_back(std::move(out));
     }
-    return print_line(json::serialize(all)), 0;
+    return print_json(json::serialize(all)), 0;
   }
   if (images.empty()) return print_line("no images; pinhole image build base makes one"), 0;
   print_line(fmt::format("{:<16} {:<12} {:<26} {}", "NAME", "TAKES", "BUILT", "FROM"));
@@ -79,7 +79,7 @@ Result<int> inspect(const std::string& name, bool as_json) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   PINHOLE_TRY(const auto found, image::load_image(paths.images, name));
   PINHOLE_TRY_VOID(image::check_image(found, image::CheckDepth::full));
-  if (as_json) return print_line(json::serialize(describe(found))), 0;
+  if (as_json) return print_json(json::serialize(describe(found))), 0;
   const image::Manifest& m = found.manifest;
   print_line(fmt::format("{}: {} disk, {}, built {}", m.name, m.format, m.architecture, m.built));
   print_line(fmt::format("  from      {} (archive of {}), {} packages", m.provenance.suite,

@@ -8,6 +8,7 @@
 
 #include "cli/app.h"
 #include "cli/launch_vm.h"
+#include "cli/terminal.h"
 #include "cli/vm_access.h"
 #include "config/vm_plan.h"
 #include "supervisor/supervisor.h"
@@ -84,7 +85,7 @@ void add_inner(Commands& commands) {
 void add_version(Commands& commands) {
   CLI::App& command = commands.add("version", "Print the version", "");
   commands.on(command, [] {
-    std::puts("pinhole " PINHOLE_VERSION);
+    print_line("pinhole " PINHOLE_VERSION);
     return Result<int>(0);
   });
 }

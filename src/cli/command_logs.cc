@@ -6,12 +6,12 @@
 
 #include <array>
 #include <fstream>
-#include <iostream>
 
 #include "base/fd.h"
 #include "base/printable.h"
 #include "base/strings.h"
 #include "cli/app.h"
+#include "cli/terminal.h"
 #include "cli/vm_access.h"
 #include "sys/files.h"
 
@@ -32,32 +32,33 @@ class LinePrinter {
   explicit LinePrinter(bool raw) : raw_(raw) {}
   void add(std::string_view bytes) {
     if (raw_) {
-      std::cout << bytes << std::flush;
+      open_ = print_raw(bytes) && open_;
       return;
     }
     constexpr std::size_t kLongestLine = 64 << 10;
+    std::string lines;
     for (const char c : bytes) {
       if (c != '\n' && unfinished_.size() < kLongestLine) {
         unfinished_ += c;
         continue;
       }
-      std::cout << printable(unfinished_.ends_with('\r')
-                                 ? std::string_view(unfinished_).substr(0, unfinished_.size() - 1)
-                                 : unfinished_)
-                << '\n';
+      if (unfinished_.ends_with('\r')) unfinished_.pop_back();
+      lines += printable(unfinished_) + '\n';
       unfinished_.clear();
       if (c != '\n') unfinished_ += c;
     }
-    std::cout << std::flush;
+    open_ = print_raw(lines) && open_;
   }
   /// What has no newline yet: often the very line that one is looking for.
   void finish() {
-    if (!unfinished_.empty()) std::cout << printable(unfinished_) << std::endl;
+    if (!unfinished_.empty()) print_line(printable(unfinished_));
     unfinished_.clear();
   }
+  /// Whether somebody still reads.
+  [[nodiscard]] bool open() const { return open_; }
 
  private:
-  bool raw_;
+  bool raw_, open_ = true;
   std::string unfinished_;
 };
 
@@ -79,7 +80,7 @@ Result<int> follow(const fs::path& path, std::ifstream& file, LinePrinter& out) 
     copy_rest(file, out);  // what came before the watch
     alignas(inotify_event) std::array<char, 4096> events;
     bool moved = false;
-    while (!moved && std::cout) {
+    while (!moved && out.open()) {
       const ssize_t n = ::read(watch.get(), events.data(), events.size());
       if (n <= 0) return 0;
       for (ssize_t at = 0; at < n;) {
@@ -89,7 +90,7 @@ Result<int> follow(const fs::path& path, std::ifstream& file, LinePrinter& out) 
       }
       copy_rest(file, out);
     }
-    if (!std::cout) return 0;
+    if (!out.open()) return 0;
     file = std::ifstream(path, std::ios::binary);
   }
 }

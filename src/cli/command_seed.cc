@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole seed build | inspect.
-#include <iostream>
-
 #include <boost/json.hpp>
 
 #include "base/printable.h"
@@ -23,7 +21,7 @@ struct BuildWords {
 Result<int> build(const BuildWords& words) {
   PINHOLE_TRY(const std::string user_data, sys::read_file(words.user_data, image::kMaxUserData));
   PINHOLE_TRY(const image::Notes notes, image::check_user_data(user_data, words.user_data));
-  for (const std::string& note : notes) std::cerr << "note: " << printable(note) << '\n';
+  for (const std::string& note : notes) print_note("note: " + printable(note));
   const std::string id = words.instance_id.empty() ? image::instance_id(words.image_hash, user_data)
                                                    : words.instance_id;
   PINHOLE_TRY_VOID(image::build_seed(
@@ -39,7 +37,7 @@ Result<int> inspect(const std::string& file, bool as_json) {
     for (const auto& item : report.files)
       files.emplace_back(json::object{{"name", printable(item.name)}, {"size", item.size}});
     for (const auto& problem : report.problems) problems.emplace_back(printable(problem));
-    print_line(json::serialize(json::object{{"ok", report.problems.empty()},
+    print_json(json::serialize(json::object{{"ok", report.problems.empty()},
                                             {"label", printable(report.label)},
                                             {"size", report.size},
                                             {"files", std::move(files)},

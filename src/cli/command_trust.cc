@@ -2,8 +2,6 @@
 // pinhole trust.
 #include <unistd.h>
 
-#include <iostream>
-
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "base/strings.h"
@@ -46,10 +44,7 @@ Result<int> trust(const std::string& folder, bool yes) {
                         .fix = fmt::format("pinhole trust --yes {}", folder),
                         .exit_status = kUsageStatus});
     }
-    std::cout << "Trust this content? [y/N] " << std::flush;
-    std::string answer;
-    std::getline(std::cin, answer);
-    if (answer != "y" && answer != "Y" && answer != "yes") return fail("nothing was changed");
+    if (!ask_yes("Trust this content?")) return fail("nothing was changed");
   }
   PINHOLE_TRY_VOID(store.add(file, hash));
   print_line("trusted, until its content changes");

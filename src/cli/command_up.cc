@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole up.
-#include <iostream>
-
 #include "base/printable.h"
 #include "base/strings.h"
 #include "cli/app.h"
@@ -64,7 +62,7 @@ Result<int> up(const UpWords& words) {
   preflight::PrepareOptions options{.name = name};
   PINHOLE_TRY(options.policies, preflight::gather_policies(paths, sources));
   for (const std::string& warning : options.policies.warnings)
-    std::cerr << "note: " << printable(warning) << '\n';
+    print_note("note: " + printable(warning));
   PINHOLE_TRY(auto flags, request_of(words));
   options.request = config::merged(std::move(flags), options.policies.project_request);
   if (sources.project) options.folder = fs::absolute(*sources.project).parent_path();

@@ -14,7 +14,7 @@ Result<int> verify(const std::string& name, bool as_json) {
   PINHOLE_TRY(const Vm vm, find_vm(chosen));
   PINHOLE_TRY(const Verdict verdict, verify_vm(vm));
   if (as_json) {
-    print_line(boost::json::serialize(to_json(verdict)));
+    print_json(boost::json::serialize(to_json(verdict)));
   } else {
     print_checks(verdict.checks);
     print_line(verdict.ok() ? fmt::format("{}: verified", vm.name)

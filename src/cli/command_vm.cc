@@ -2,8 +2,6 @@
 // pinhole down, rm, ls, status: VMs that exist.
 #include <unistd.h>
 
-#include <iostream>
-
 #include <boost/json.hpp>
 
 #include "base/printable.h"
@@ -81,7 +79,7 @@ Result<int> list(bool as_json) {
     all.emplace_back(describe(vm));
     status |= exit_status(all.back().get_object());
   }
-  if (as_json) return print_line(json::serialize(all)), status;
+  if (as_json) return print_json(json::serialize(all)), status;
   if (vms.empty()) return print_line("no VMs; pinhole up NAME makes one"), 0;
   print_line(fmt::format("{:<20} {:<10} {:<12} {}", "NAME", "STATE", "IMAGE", "WORKSPACE"));
   for (const json::value& item : all) {
@@ -119,7 +117,7 @@ Result<int> show_status(const std::string& name, bool as_json) {
   PINHOLE_TRY(const std::string chosen, name_or_only(name));
   PINHOLE_TRY(const Vm vm, find_vm(chosen));
   const json::object status = describe(vm);
-  if (as_json) return print_line(json::serialize(status)), exit_status(status);
+  if (as_json) return print_json(json::serialize(status)), exit_status(status);
   const json::value* state = status.if_contains("state");
   print_line(fmt::format("{}: {} ({})", vm.name, shown(status, "state_name"),
                          state != nullptr ? json::serialize(*state) : "?"));

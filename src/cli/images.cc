@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/images.h"
 
-#include <iostream>
-
 #include "base/printable.h"
 #include "cli/interrupts.h"
 #include "cli/terminal.h"

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cerrno>
-#include <iostream>
 
 #include <boost/json.hpp>
 
@@ -133,10 +132,10 @@ Result<void> follow(const config::VmPlan& plan, int fd, sys::Process& supervisor
 Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions& options,
                      const LaunchWords& words) {
   PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, options));
-  for (const std::string& note : prepared.notes) std::cerr << "note: " << printable(note) << '\n';
+  for (const std::string& note : prepared.notes) print_note("note: " + printable(note));
   if (!words.quiet)
-    std::cerr << fmt::format("{}: {}\n", prepared.plan.name,
-                             printable(prepared.plan.accelerator_reason));
+    print_note(
+        fmt::format("{}: {}", prepared.plan.name, printable(prepared.plan.accelerator_reason)));
   PINHOLE_TRY(auto report, sys::make_pipe());
   PINHOLE_TRY(const Fd log, sys::open_append(prepared.paths.supervisor_log));
   std::error_code error;

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace pinhole::cli {
 
 /// Whether stdout (1) or stderr (2) is a terminal and the user has not set NO_COLOR.
@@ -35,7 +37,19 @@ class Progress {
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 
-/// stdout, with a final newline.
+// All that the commands print goes through these (scripts/check sees to it). Foreign text passes printable() where it is
+// put into a line, so that it cannot pass for ours; here everything does once more.
+
+/// A line on stdout. Of control characters, only the colours above are left.
 void print_line(std::string_view line);
+/// JSON on stdout; what could act on a terminal is spelled \uNNNN, which means the same.
+void print_json(std::string_view serialised);
+/// A line on stderr.
+void print_note(std::string_view line);
+void print_error(const Error& error);
+/// The bytes as they are, because the user asked for that. False when nobody takes them any more.
+bool print_raw(std::string_view bytes);
+/// Asks on stdout, reads a line of stdin; true for yes.
+bool ask_yes(std::string_view question);
 
 }  // namespace pinhole::cli
