@@ -27,8 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 using Act = std::pair<std::string, std::string>;
 
-enum class Role { pep, vsockd, virtiofsd, qemu };
-constexpr Role kRoles[] = {Role::pep, Role::vsockd, Role::virtiofsd, Role::qemu};
+enum class Role { pep, vsockd, fsguard, virtiofsd, qemu };
+constexpr Role kRoles[] = {Role::pep, Role::vsockd, Role::fsguard, Role::virtiofsd, Role::qemu};
 
 std::string name_of(Role role) {
   switch (role) {
@@ -36,6 +36,8 @@ std::string name_of(Role role) {
       return "pep";
     case Role::vsockd:
       return "vsockd";
+    case Role::fsguard:
+      return "fsguard";
     case Role::virtiofsd:
       return "virtiofsd";
     case Role::qemu:
@@ -115,6 +117,8 @@ class Attack : public testing::Test {
                            {.control = log, .listener = log, .log = log});
       case Role::vsockd:
         return vsockd_command(PROBE, plan_, vm_, {.vhost = log, .base = log, .log = log});
+      case Role::fsguard:
+        return fsguard_command(PROBE, {.qemu = log, .server = log, .log = log});
       case Role::virtiofsd: {
         const sys::User user = sys::current_user().value();
         const auto uids = sys::subordinate_ids("/etc/subuid", user);
@@ -144,6 +148,8 @@ class Attack : public testing::Test {
     return refused ? "refused: " + output->err : output->status.text() + " " + output->err;
   }
   static std::string seal_of(Role role) {
+    // fsguard seals itself as vsockd does.
+    if (role == Role::fsguard) return "vsockd";
     return role == Role::pep || role == Role::vsockd ? name_of(role) : "none";
   }
   std::string attack(Role role, const Act& act) {
@@ -213,7 +219,7 @@ TEST_F(Attack, OnTheNetworkFailsButFromThePep) {
   for (const char* act : {"tcp", "udp"}) {
     const Act network{act, std::to_string(port_)};
     EXPECT_EQ(unconfined(network), "reached");
-    for (const Role role : {Role::vsockd, Role::virtiofsd, Role::qemu})
+    for (const Role role : {Role::vsockd, Role::fsguard, Role::virtiofsd, Role::qemu})
       expect_refused(role, network);
     expect_reached(Role::pep, network);
   }
@@ -249,7 +255,7 @@ TEST_F(Attack, EachReachesWhatItsJobNeedsAndNotTheOthers) {
 }
 
 TEST_F(Attack, NobodyGetsNewRights) {
-  for (const Role role : {Role::pep, Role::vsockd, Role::qemu}) {
+  for (const Role role : {Role::pep, Role::vsockd, Role::fsguard, Role::qemu}) {
     expect_refused(role, {"namespace", ""});
     expect_refused(role, {"mount", "/dev"});
   }
