@@ -7,6 +7,7 @@
 #include "cli/terminal.h"
 #include "image/seed.h"
 #include "image/user_data.h"
+#include "sys/confine_self.h"
 #include "sys/files.h"
 
 namespace pinhole::cli {
@@ -31,6 +32,8 @@ Result<int> build(const BuildWords& words) {
 }
 
 Result<int> inspect(const std::string& file, bool as_json) {
+  // Any ISO of anybody's, read by a library for forty formats.
+  PINHOLE_TRY_VOID(sys::confine_self({.paths = {{.path = file}}}));
   PINHOLE_TRY(const image::SeedReport report, image::inspect_seed(file));
   if (as_json) {
     json::array files, problems;

@@ -3,20 +3,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/sha256.h"
-#include "config/vm_plan.h"
-#include "preflight/artifact.h"
-#include "preflight/guest_folders.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/policy_files.h"
 #include "preflight/prepare.h"
 #include "preflight/project_path.h"
 #include "preflight/subordinate_ids.h"
+#include "preflight/test_files.h"
 #include "preflight/tools.h"
 #include "preflight/workspace.h"
 #include "sys/files.h"
@@ -24,183 +21,8 @@
 namespace pinhole::preflight {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-class InFolder : public testing::Test {
- protected:
-  void put(const fs::path& name, std::string_view text) {
-    fs::create_directories(at(name).parent_path());
-    std::ofstream(at(name)) << text;
-  }
-  fs::path at(const fs::path& name) { return folder_.path() / name; }
-  config::Paths paths() {
-    return {.images = at("data/images"),
-            .vms = at("state/vms"),
-            .state = at("state"),
-            .runtime = at("run"),
-            .config = at("config")};
-  }
-  sys::TempDir folder_ = sys::TempDir::make().value();
-};
-
-TEST(Identify, NamesWhatPeopleReallySaved) {
-  EXPECT_EQ(identify("  <!DOCTYPE HTML><title>404"),
-            "an HTML page, most likely a saved error page");
-  EXPECT_EQ(identify("<?xml version=\"1.0\"?><Error>"),
-            "an XML document, most likely a saved error page");
-  EXPECT_EQ(identify("{\"message\":\"Not Found\"}"),
-            "a JSON document, most likely a saved error answer");
-  EXPECT_EQ(identify("version https://git-lfs.github.com/spec/v1\n"),
-            "a Git LFS pointer, not the file itself (git lfs pull)");
-  EXPECT_EQ(identify("QFI\xfb"), "a qcow2 disk image");
-  EXPECT_EQ(identify(""), "an empty file");
-  EXPECT_EQ(identify(std::string(512, '\0') + "EFI PART"), "a GPT disk");
-  EXPECT_EQ(identify("anything"), "unknown data");
-}
-
-/// Two sectors of a disk, the second a GPT header as sgdisk writes it (checksum of these very bytes by zlib).
-std::string gpt_disk() {
-  std::string disk(2048, '\0');
-  disk.replace(510, 2, "\x55\xaa");
-  const std::string header("EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00", 16);
-  disk.replace(512, header.size(), header);
-  disk[512 + 24] = 1;
-  disk.replace(512 + 16, 4, std::string("\x5a\xce\x7f\x53", 4));
-  return disk;
-}
-
-/// What a guest writes over its boot code: a qcow2 header, version 3, with the name of a file of the host's.
-std::string with_qcow2_header(std::string disk, std::string_view backing, char version = 3) {
-  const std::string start("QFI\xfb\x00\x00\x00", 7);
-  disk.replace(0, 7, start);
-  disk[7] = version;
-  if (backing.empty()) return disk;
-  disk[15] = 104;  // where its name stands, big-endian
-  disk[19] = static_cast<char>(backing.size());
-  disk.replace(104, backing.size(), backing);
-  return disk;
-}
-
-class RawDisk : public InFolder {
- protected:
-  Result<void> check(std::string_view content) {
-    put("disk.raw", content);
-    return check_raw_disk(fs::canonical(at("disk.raw")));
-  }
-};
-
-TEST_F(RawDisk, IsJudgedByContent) {
-  EXPECT_TRUE(check(std::string(512, '\0') + "EFI PART" + std::string(1016, '\0')));
-  const auto qcow2 = check("QFI\xfb" + std::string(508, '\0'));
-  EXPECT_THAT(qcow2.error().message,
-              HasSubstr("it has 512 bytes and is a qcow2 disk image, not a raw disk with a GPT"));
-  EXPECT_FALSE(check(std::string(512, '\0') + "EFI PART!"));
-  EXPECT_FALSE(check(""));
-}
-
-TEST_F(RawDisk, AQcow2ImageOfThatNameIsRefusedAndAdviceNamesItsFormat) {
-  const auto refused = check(with_qcow2_header(std::string(4096, '\0'), ""));
-  EXPECT_THAT(refused.error().message, HasSubstr("is a qcow2 disk image"));
-  EXPECT_THAT(refused.error().fix, testing::StartsWith("qemu-img convert -f qcow2 -O raw /"));
-}
-
-TEST_F(RawDisk, WhatAGuestWroteOverItsBootCodeDoesNotMakeItAnotherFormat) {
-  EXPECT_TRUE(has_valid_gpt(gpt_disk()));
-  EXPECT_TRUE(check(gpt_disk()));
-  EXPECT_TRUE(check(with_qcow2_header(gpt_disk(), "/home/ana/.ssh/id_ed25519")));
-  EXPECT_TRUE(check(with_qcow2_header(gpt_disk(), "/home/ana/.ssh/id_ed25519", 2)));
-  std::string vmdk = gpt_disk();
-  vmdk.replace(0, 21, "# Disk DescriptorFile");
-  EXPECT_TRUE(check(vmdk));
-}
-
-TEST_F(RawDisk, NobodyIsAdvisedToConvertWhatNamesAnotherFile) {
-  std::string torn = with_qcow2_header(gpt_disk(), "/home/ana/.ssh/id_ed25519");
-  torn[512 + 40] ^= 1;  // the checksum does not hold any more
-  EXPECT_FALSE(has_valid_gpt(torn));
-  std::string external = with_qcow2_header(std::string(4096, '\0'), "");
-  external[79] = 4;
-  for (const std::string& disk :
-       {torn, external, with_qcow2_header(std::string(4096, '\0'), "/etc/passwd"),
-        "# Disk DescriptorFile" + std::string(4075, '\0')}) {
-    const auto refused = check(disk);
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().fix, "fetch or build the disk image again, and check its checksum");
-  }
-}
-
-TEST_F(RawDisk, IsAFileAndNoLinkLeadsToIt) {
-  put("good.raw", gpt_disk());
-  const fs::path folder = fs::canonical(folder_.path());
-  EXPECT_TRUE(check_raw_disk(folder / "good.raw"));
-  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
-  EXPECT_THAT(check_raw_disk(folder / "fifo").error().message, HasSubstr("not a regular file"));
-  fs::create_symlink("good.raw", at("link.raw"));  // planted after links were resolved
-  fs::create_directory_symlink(".", at("folder"));
-  for (const char* name : {"link.raw", "folder/good.raw"}) {
-    const auto refused = check_raw_disk(folder / name);
-    EXPECT_THAT(refused.error().message, HasSubstr("a symbolic link has taken the place"));
-  }
-}
-
-/// A guest's folder and one of the user's own, each with a file, and links of both kinds.
-class Guests : public InFolder {
- protected:
-  Guests() {
-    put("work/plain", "of the guest");
-    put("work/sub/plain", "of the guest");
-    put("home/secret", "secret");
-    fs::create_symlink("../home/secret", at("work/link"));
-    fs::create_directory_symlink("../home", at("work/dir"));
-    fs::create_symlink("secret", at("home/link"));
-    fs::create_directory_symlink("../work", at("home/to-work"));
-    fs::create_symlink("../work/link", at("home/to-link"));
-    guests_ = GuestFolders::of(paths(), {at("work"), at("missing")});
-  }
-  std::string read(const char* name) {
-    const auto text = guests_.read(at(name), 100);
-    return text ? *text : "refused";
-  }
-  GuestFolders guests_;
-};
-
-TEST_F(Guests, LinksAreFollowedWhereTheUserMadeThemAndNowhereElse) {
-  EXPECT_EQ(read("home/secret"), "secret");
-  EXPECT_EQ(read("home/link"), "secret");
-  EXPECT_EQ(read("work/plain"), "of the guest");
-  EXPECT_EQ(read("work/sub/../plain"), "of the guest");
-  EXPECT_EQ(read("home/to-work/plain"), "of the guest");
-  for (const char* attack :
-       {"work/link", "work/dir/secret", "home/to-work/link", "home/to-link", "work/../work/link"})
-    EXPECT_EQ(read(attack), "refused") << attack;
-  fs::create_symlink("loop", at("home/loop"));
-  EXPECT_EQ(read("home/loop"), "refused");
-}
-
-TEST_F(Guests, APathStopsBeingResolvedWhereAGuestWrites) {
-  const fs::path folder = fs::canonical(folder_.path());
-  EXPECT_EQ(guests_.resolve(at("home/link")), folder / "home/secret");
-  EXPECT_EQ(guests_.resolve(at("home/to-work/dir/secret")), folder / "work/dir/secret");
-  EXPECT_EQ(guests_.resolve(at("home/missing/file")), folder / "home/missing/file");
-  put("home/disk", gpt_disk());
-  EXPECT_TRUE(check_raw_disk(guests_.resolve(at("home/disk"))));
-  EXPECT_FALSE(check_raw_disk(guests_.resolve(at("work/dir/disk"))));
-}
-
-TEST_F(Guests, WorkspacesOfEveryVmAreAmongThem) {
-  config::VmPlan plan;
-  plan.name = "web";
-  plan.workspace = fs::canonical(at("home"));
-  plan.disk.path = "/d";
-  put("state/vms/web/plan.json", config::to_json(plan));
-  put("state/vms/broken/plan.json", "{");
-  const GuestFolders all = GuestFolders::of(paths());
-  EXPECT_TRUE(all.read(at("home/secret"), 100));
-  EXPECT_FALSE(all.read(at("home/link"), 100));
-  EXPECT_TRUE(all.read(at("work/link"), 100));  // nobody's workspace
-}
 
 class WorkspaceFolder : public InFolder {
  protected:
