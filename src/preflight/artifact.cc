@@ -125,7 +125,8 @@ Result<void> check_raw_disk(const std::filesystem::path& path) {
   auto file = sys::open_pinned(path, O_RDWR);
   if (!file) {
     Error error = std::move(file).error();
-    error.message = fmt::format("cannot use the disk: {}", error.message);
+    constexpr std::string_view kWhat = "cannot open ";
+    if (error.message.starts_with(kWhat)) error.message.insert(kWhat.size(), "the disk ");
     if (error.fix.empty()) error.fix = "name a raw disk image that you may write: --disk FILE";
     return fail(std::move(error));
   }

@@ -88,8 +88,8 @@ Result<Workspace> check_workspace(const fs::path& folder, bool explicitly, const
           .fix = "work in a folder of its own below it: --workspace DIR"});
     }
   }
-  if (!explicitly &&
-      (path == fs::weakly_canonical(user.home, error) || fs::exists(path / ".ssh", error))) {
+  if (!explicitly && (path == fs::weakly_canonical(user.home, error) ||
+                      fs::exists(fs::symlink_status(path / ".ssh", error)))) {
     return fail(
         Error{.message = fmt::format("cannot use {} as the workspace: the guest could read and "
                                      "change your keys and settings",
