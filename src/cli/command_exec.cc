@@ -11,6 +11,9 @@
 #include "sys/files.h"
 #include "sys/seccomp.h"
 
+/// Of LeakSanitizer, where the build has it.
+extern "C" __attribute__((weak)) void __lsan_do_leak_check();
+
 namespace pinhole::cli {
 namespace {
 
@@ -29,6 +32,8 @@ Result<void> seal() {
       {"poll"},
       {"sendto"},
   });
+  // It looks for leaks by a process of its own, which cannot be started later.
+  if (__lsan_do_leak_check != nullptr) __lsan_do_leak_check();
   return sys::seal({sys::running_calls(), kOwn});
 }
 
