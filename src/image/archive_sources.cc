@@ -78,17 +78,13 @@ std::vector<std::string> host_sources(std::string_view suite) {
     view.paths.push_back({.path = path, .optional = true});
   for (const char* path : {program->c_str(), "/usr/bin/dpkg", "/usr/bin/apt-config"})
     view.paths.push_back({.path = path, .access = sys::Visible::Access::execute, .optional = true});
-  sys::Isolation apart{.user = true,
-                       .network = true,
-                       .ipc = true,
-                       .pid = true,
-                       .root = view,
-                       .landlock = sys::LandlockRules{.view = view}};
+  auto isolation = sys::available_here(sys::apart(std::move(view)));
+  if (!isolation) return {};
   const auto output = sys::run(
       {.program = *program,
        .args = {"indextargets", "--format", std::string(kIndexFormat), "Created-By: Packages"},
        .environment = {{"PATH", "/usr/bin:/bin"}, {"LC_ALL", "C"}},
-       .isolation = sys::available(std::move(apart), sys::probe_host_confinement())},
+       .isolation = *std::move(isolation)},
       {.time = std::chrono::seconds(30)});
   if (!output || !output->status.ok()) return {};
   return debian_sources(output->out, suite);

@@ -102,14 +102,8 @@ Result<sys::Isolation> isolation_for(const Step& step, const std::filesystem::pa
   sys::FileView view{.paths = sys::runtime_libraries()};
   view.paths.push_back({.path = program, .access = sys::Visible::Access::execute});
   view.paths.insert(view.paths.end(), step.sees.begin(), step.sees.end());
-  sys::Isolation isolation{.user = true,
-                           .network = true,
-                           .ipc = true,
-                           .pid = true,
-                           .root = view,
-                           .landlock = sys::LandlockRules{.view = std::move(view)}};
-  if (!step.as_mapped_root)
-    return sys::available(std::move(isolation), sys::probe_host_confinement());
+  sys::Isolation isolation = sys::apart(std::move(view));
+  if (!step.as_mapped_root) return sys::available_here(std::move(isolation));
   PINHOLE_TRY_VOID(map_root(isolation));
   return isolation;
 }
@@ -118,6 +112,8 @@ Result<sys::Command> confined_command(const Step& step) {
   const auto program = sys::find_program(step.program);
   if (!program) return fail("cannot {}: {} is missing", step.doing, step.program);
   sys::Command command{.program = *program, .args = step.args, .environment = environment(step)};
+  // As mapped root, a step may change its root and make the image's own setuid files.
+  if (!step.as_mapped_root) command.filter = sys::SpawnFilter::descriptors_only;
   auto isolation = isolation_for(step, *program);
   if (!isolation)
     return fail(std::move(isolation).error().context(fmt::format("cannot {}", step.doing)));

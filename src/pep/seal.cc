@@ -20,15 +20,15 @@ constexpr auto kOrigins = std::to_array<AllowedCall>({
     {"socket", ArgumentIs{.index = 0, .value = AF_INET}},
     {"socket", ArgumentIs{.index = 0, .value = AF_INET6}},
     {"connect"},
-    {"bind"},  // c-ares, before it asks a name server
     {"sendmmsg"},
     {"ioctl", ArgumentIs{.index = 1, .mask = 0xffffffff, .value = FIONBIO}},
     {"ioctl", ArgumentIs{.index = 1, .mask = 0xffffffff, .value = FIONREAD}},
-    {"socketpair", ArgumentIs{.index = 0, .value = AF_UNIX}},  // libcurl wakes itself through one
+    // libcurl wakes itself through one. Of streams: an end of datagrams could be sent to any name.
+    {"socketpair", ArgumentIs{.index = 1, .mask = 0xf, .value = SOCK_STREAM}},
     {"pipe2"},
 });
 
-/// Certificates are looked up by name in a folder, one at a time; resolv.conf and hosts are read again when they have
+/// Certificates are looked up by name in a folder, one at a time; the name servers are read again when they have
 /// changed.
 constexpr auto kFiles = std::to_array<AllowedCall>({
     {"openat", ArgumentIs{.index = 2, .mask = O_ACCMODE | O_CREAT | O_TRUNC, .value = O_RDONLY}},

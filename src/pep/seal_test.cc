@@ -31,6 +31,11 @@ std::string sealed(const std::function<int()>& act, bool unlinks_door = false) {
 int worked(int result) { return result >= 0 ? 7 : 1; }
 
 TEST(PepSeal, LeavesConnectionsOfTheInternetAndReading) {
+  EXPECT_EQ(sealed([] {
+              int pair[2];
+              return worked(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+            }),
+            "exited 7");
   EXPECT_EQ(sealed([] { return worked(::socket(AF_INET, SOCK_STREAM, 0)); }), "exited 7");
   EXPECT_EQ(sealed([] { return worked(::socket(AF_INET6, SOCK_DGRAM, 0)); }), "exited 7");
   EXPECT_EQ(sealed([] { return worked(::open("/etc/hosts", O_RDONLY)); }), "exited 7");
@@ -39,6 +44,11 @@ TEST(PepSeal, LeavesConnectionsOfTheInternetAndReading) {
 
 TEST(PepSeal, TakesUnixSocketsWritingProgramsAndProcesses) {
   EXPECT_EQ(sealed([] { return worked(::socket(AF_UNIX, SOCK_STREAM, 0)); }), "SIGSYS");
+  EXPECT_EQ(sealed([] {
+              int pair[2];
+              return worked(::socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
+            }),
+            "SIGSYS");
   EXPECT_EQ(sealed([] { return worked(::socket(AF_NETLINK, SOCK_RAW, 0)); }), "SIGSYS");
   EXPECT_EQ(sealed([] { return worked(::execl("/bin/true", "true", nullptr)); }), "SIGSYS");
   EXPECT_EQ(sealed([] { return worked(::fork()); }), "SIGSYS");

@@ -15,7 +15,7 @@ namespace {
 /// What the checks look at, found out once.
 struct Host {
   const config::Paths& paths;
-  sys::HostConfinement confinement = sys::probe_host_confinement();
+  Result<sys::HostConfinement> confinement = sys::probe_host_confinement();
 };
 
 Diagnosis from(const Result<std::filesystem::path>& found) {
@@ -52,15 +52,17 @@ std::string how_to_allow_namespaces() {
 }
 
 Diagnosis namespaces(const Host& host) {
-  if (host.confinement.namespaces)
+  if (!host.confinement)
+    return {.severity = Severity::problem, .finding = host.confinement.error().message};
+  if (host.confinement->namespaces)
     return {.finding = "user, mount, network, IPC and PID namespaces work"};
   return {.severity = Severity::problem,
-          .finding = "refused: " + host.confinement.namespaces_problem,
+          .finding = "refused: " + host.confinement->namespaces_problem,
           .fix = how_to_allow_namespaces()};
 }
 
-Diagnosis landlock(const Host& host) {
-  const int abi = host.confinement.landlock_abi;
+Diagnosis landlock(const Host&) {
+  const int abi = sys::landlock_abi();
   if (abi > 0) return {.finding = fmt::format("ABI {}", abi)};
   return {.severity = Severity::weaker,
           .finding = "this kernel has none, or it is switched off",
@@ -68,12 +70,14 @@ Diagnosis landlock(const Host& host) {
 }
 
 Diagnosis seccomp(const Host& host) {
-  if (host.confinement.seccomp) return {.finding = "filters work"};
+  if (host.confinement && host.confinement->seccomp) return {.finding = "filters work"};
   return {.severity = Severity::weaker, .finding = "this kernel has no filters"};
 }
 
 Diagnosis rating(const Host& host) {
-  const sys::Confinement confinement = sys::rate(host.confinement);
+  if (!host.confinement)
+    return {.severity = Severity::problem, .finding = "unknown: see user namespaces"};
+  const sys::Confinement confinement = sys::rate(*host.confinement);
   Diagnosis out{.finding = std::string(sys::to_string(confinement.rating))};
   if (confinement.rating != sys::Rating::full) out.severity = Severity::weaker;
   for (const std::string& what : confinement.missing) out.finding += "; " + what;

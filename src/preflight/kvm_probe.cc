@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "qemu/args.h"
 #include "sys/files.h"
+#include "sys/host_confinement.h"
 #include "sys/process.h"
 #include "sys/user.h"
 
@@ -29,15 +30,33 @@ Answer software(std::string_view why, bool lasting) {
           .lasting = lasting};
 }
 
+/// Confined as a VM's QEMU is: the kernel may be a guest's own.
+Result<sys::Command> trial(const std::filesystem::path& qemu, const std::filesystem::path& kernel,
+                           const std::vector<sys::Visible>& also_visible) {
+  using Access = sys::Visible::Access;
+  sys::FileView view{.paths = sys::runtime_libraries(), .proc = sys::FileView::Proc::none};
+  view.paths.push_back({.path = qemu, .access = Access::execute});
+  view.paths.push_back({.path = kernel, .optional = true});  // QEMU says if it is missing
+  view.paths.push_back({.path = "/dev/kvm", .access = Access::device, .optional = true});
+  for (const char* data : {"/usr/share/qemu", "/usr/share/seabios"})  // its BIOS
+    view.paths.push_back({.path = data, .optional = true});
+  view.paths.insert(view.paths.end(), also_visible.begin(), also_visible.end());
+  sys::Command command{.program = qemu,
+                       .args = qemu::probe_args(Accelerator::kvm, kernel),
+                       .environment = {{"PATH", "/usr/bin:/bin"}},
+                       .filter = sys::SpawnFilter::descriptors_only};
+  PINHOLE_TRY(command.isolation, sys::available_here(sys::apart(std::move(view))));
+  return command;
+}
+
 Answer probe(const std::filesystem::path& qemu, const std::filesystem::path& kernel,
-             std::chrono::milliseconds deadline) {
+             const ProbeOptions& options) {
   const auto begin = steady_clock::now();
-  const auto output = sys::run({.program = qemu,
-                                .args = qemu::probe_args(Accelerator::kvm, kernel),
-                                .environment = {{"PATH", "/usr/bin:/bin"}},
-                                .isolation = {.user = true, .network = true, .ipc = true}},
-                               {.time = deadline, .bytes = 4096});
-  if (!output && steady_clock::now() - begin >= deadline)
+  auto command = trial(qemu, kernel, options.also_visible);
+  if (!command)
+    return software(fmt::format("it could not be tried ({})", command.error().message), false);
+  const auto output = sys::run(*std::move(command), {.time = options.deadline, .bytes = 4096});
+  if (!output && steady_clock::now() - begin >= options.deadline)
     return software("a kernel hangs under it", true);
   if (!output)
     return software(fmt::format("it could not be tried ({})", output.error().message), false);
@@ -76,7 +95,7 @@ AcceleratorChoice choose_accelerator(const std::filesystem::path& qemu,
 AcceleratorChoice probe_accelerator(const std::filesystem::path& qemu,
                                     const std::filesystem::path& kernel,
                                     const std::filesystem::path& cache,
-                                    std::chrono::milliseconds deadline) {
+                                    const ProbeOptions& options) {
   // One line: "BOOT-ID SHA256 kvm|tcg reason", the hash over what was tried with what. Any other
   // content is no answer.
   const std::string boot = sys::host_boot_id().value_or("");
@@ -89,7 +108,7 @@ AcceleratorChoice probe_accelerator(const std::filesystem::path& qemu,
     if (answer.starts_with("kvm ")) return {Accelerator::kvm, std::string(trim(answer.substr(4)))};
     if (answer.starts_with("tcg ")) return {Accelerator::tcg, std::string(trim(answer.substr(4)))};
   }
-  const auto [choice, lasting] = probe(qemu, kernel, deadline);
+  const auto [choice, lasting] = probe(qemu, kernel, options);
   if (lasting && sys::make_private_dir(cache.parent_path())) {
     (void)sys::write_file_atomic(
         cache, fmt::format("{}{} {}\n", key, config::to_string(choice.accelerator), choice.reason));

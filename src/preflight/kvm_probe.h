@@ -8,9 +8,11 @@
 #include <chrono>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "config/vm_plan.h"
+#include "sys/file_view.h"
 
 namespace pinhole::preflight {
 
@@ -27,10 +29,14 @@ AcceleratorChoice choose_accelerator(const std::filesystem::path& qemu,
                                      const std::filesystem::path& kernel,
                                      const std::filesystem::path& cache);
 
+struct ProbeOptions {
+  std::chrono::milliseconds deadline = kProbeDeadline;
+  std::vector<sys::Visible> also_visible = {};  // for a QEMU that needs more than libraries
+};
 /// The same where /dev/kvm is known to open.
 AcceleratorChoice probe_accelerator(const std::filesystem::path& qemu,
                                     const std::filesystem::path& kernel,
                                     const std::filesystem::path& cache,
-                                    std::chrono::milliseconds deadline = kProbeDeadline);
+                                    const ProbeOptions& options = {});
 
 }  // namespace pinhole::preflight

@@ -173,21 +173,26 @@ TEST_F(PolicyFiles, ProjectMayNotOpenInternalAddresses) {
 class KvmProbe : public InFolder {
  protected:
   fs::path fake_qemu(const std::string& script) {
-    put("qemu", "#!/bin/sh\necho run >> " + at("runs").string() + "\n" + script + "\n");
+    fs::create_directories(at("count"));
+    put("qemu", "#!/bin/sh\necho run >> " + at("count/runs").string() + "\n" + script + "\n");
     fs::permissions(at("qemu"), fs::perms::owner_all);
     return at("qemu");
   }
   AcceleratorChoice choose(const std::string& script) {
-    return probe_accelerator(fake_qemu(script), at("kernel"), at("cache/kvm-probe"), deadline_);
+    return probe_accelerator(fake_qemu(script), at("kernel"), at("cache/kvm-probe"), options_);
   }
   /// Again with the same program.
   AcceleratorChoice choose_again() {
-    return probe_accelerator(at("qemu"), at("kernel"), at("cache/kvm-probe"), deadline_);
+    return probe_accelerator(at("qemu"), at("kernel"), at("cache/kvm-probe"), options_);
   }
   std::ptrdiff_t runs() {
-    return std::ranges::count(sys::read_file(at("runs"), 100).value_or(""), '\n');
+    return std::ranges::count(sys::read_file(at("count/runs"), 100).value_or(""), '\n');
   }
-  std::chrono::milliseconds deadline_ = kProbeDeadline;
+  /// A shell script in QEMU's place needs a shell, and keeps count in the folder.
+  ProbeOptions options_{
+      .also_visible = {{.path = "/bin/sh", .access = sys::Visible::Access::execute},
+                       {.path = "/bin/cat", .access = sys::Visible::Access::execute},
+                       {.path = at("count"), .access = sys::Visible::Access::write}}};
 };
 
 TEST_F(KvmProbe, BelievesAKernelThatBootedAndAsksOnce) {
@@ -207,7 +212,7 @@ TEST_F(KvmProbe, KeepsARefusalWithItsReason) {
 }
 
 TEST_F(KvmProbe, KeepsThatAKernelHangs) {
-  deadline_ = std::chrono::milliseconds(200);
+  options_.deadline = std::chrono::milliseconds(200);
   choose("exec cat /dev/zero > /dev/null");
   EXPECT_EQ(choose_again().reason,
             "KVM is present, but a kernel hangs under it; using software emulation");
@@ -215,7 +220,8 @@ TEST_F(KvmProbe, KeepsThatAKernelHangs) {
 }
 
 TEST_F(KvmProbe, AccidentsAreToldAsWhatTheyAreAndNotKept) {
-  EXPECT_EQ(choose("kill -KILL $$").reason,
+  EXPECT_EQ(choose("ulimit -t 1; while :; do :; done").reason  // as process 1 it cannot kill itself
+            ,
             "KVM is present, but the trial was killed by SIGKILL; using software emulation");
   fs::permissions(at("qemu"), fs::perms::none);
   put("not-a-program", "");

@@ -165,7 +165,8 @@ Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& 
   PINHOLE_TRY(const Workspace workspace,
               check_workspace(folder, options.workspace_explicit, user, paths));
   PINHOLE_TRY(draft.plan.virtiofsd, find_virtiofsd());
-  if (const auto host = sys::probe_host_confinement(); !host.namespaces) {
+  PINHOLE_TRY(const sys::HostConfinement host, sys::probe_host_confinement());
+  if (!host.namespaces) {
     return fail(Error{
         .message = fmt::format("cannot share {}: this host refuses user namespaces, without which "
                                "the file daemon could not be confined to the workspace",
@@ -257,21 +258,19 @@ Result<void> replace_plan(const Draft& draft) {
 }
 
 /// It sees the base, which it asks for its size alone, and the folder that it writes to.
-sys::Command overlay_command(const fs::path& qemu_img, const fs::path& base, const fs::path& made) {
+Result<sys::Command> overlay_command(const fs::path& qemu_img, const fs::path& base,
+                                     const fs::path& made) {
   sys::FileView view{.paths = sys::runtime_libraries()};
   view.paths.push_back({.path = qemu_img, .access = sys::Visible::Access::execute});
   view.paths.push_back({.path = base});
   view.paths.push_back({.path = made.parent_path(), .access = sys::Visible::Access::write});
-  sys::Isolation apart{.user = true,
-                       .network = true,
-                       .ipc = true,
-                       .pid = true,
-                       .root = view,
-                       .landlock = sys::LandlockRules{.view = view}};
-  return {.program = qemu_img,
-          .args = {"create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.string(), made.string()},
-          .environment = {{"PATH", "/usr/bin:/bin"}},
-          .isolation = sys::available(std::move(apart), sys::probe_host_confinement())};
+  sys::Command command{
+      .program = qemu_img,
+      .args = {"create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.string(), made.string()},
+      .environment = {{"PATH", "/usr/bin:/bin"}},
+      .filter = sys::SpawnFilter::descriptors_only};
+  PINHOLE_TRY(command.isolation, sys::available_here(sys::apart(std::move(view))));
+  return command;
 }
 
 Result<void> make_overlay(const Draft& draft) {
@@ -280,8 +279,8 @@ Result<void> make_overlay(const Draft& draft) {
   PINHOLE_TRY(const auto folder, sys::TempDir::make(draft.paths.dir));
   const fs::path made = folder.path() / draft.paths.disk.filename();
   PINHOLE_TRY(const fs::path qemu_img, find_qemu_img());
-  PINHOLE_TRY(const auto output, sys::run(overlay_command(qemu_img, draft.plan.backing->path, made),
-                                          {.time = std::chrono::seconds(60)}));
+  PINHOLE_TRY(auto command, overlay_command(qemu_img, draft.plan.backing->path, made));
+  PINHOLE_TRY(const auto output, sys::run(std::move(command), {.time = std::chrono::seconds(60)}));
   if (!output.status.ok()) {
     return fail("cannot make the VM's disk: qemu-img {}: {}", output.status.text(),
                 trim(output.err));

@@ -28,7 +28,8 @@ void append_base(Args& args, const VmPlan& plan) {
 /// vhost-user back-ends map the guest's memory, so it is a shared memfd.
 void append_machine(Args& args, const VmPlan& plan) {
   append(args, "-machine",
-         "q35,smm=off,vmport=off,hpet=off,usb=off,sata=off,memory-backend=ram,pflash0=fw-code,"
+         "q35,dump-guest-core=off,smm=off,vmport=off,hpet=off,usb=off,sata=off,memory-backend=ram,"
+         "pflash0=fw-code,"
          "pflash1=fw-vars");
   if (plan.accelerator == Accelerator::kvm) {
     append(args, "-accel", "kvm");

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "qemu/args.h"
+#include "sys/host_confinement.h"
 #include "wire/hello.h"
 
 namespace pinhole::supervisor {
@@ -29,21 +30,15 @@ sys::FileView view_of(const std::filesystem::path& program) {
   return view;
 }
 
-sys::Isolation apart(sys::FileView view) {
-  return {.user = true,
-          .network = true,
-          .ipc = true,
-          .pid = true,
-          .root = view,
-          .landlock = sys::LandlockRules{.view = std::move(view)}};
-}
-
 /// What names, certificates and OpenSSL's settings are read from; the user's own additions among them.
 std::vector<sys::Visible> resolver_and_trust_files() {
   std::vector<sys::Visible> out;
-  for (const char* path : {"/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/ssl",
-                           "/etc/pki/tls", "/etc/ca-certificates", "/usr/share/ca-certificates",
-                           "/usr/local/share/ca-certificates", "/etc/localtime"})
+  for (const char* path :
+       {"/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/localtime",
+        // Not /etc/ssl/private: members of a group may read that.
+        "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem",
+        "/etc/pki/tls/openssl.cnf", "/etc/ca-certificates", "/usr/share/ca-certificates",
+        "/usr/local/share/ca-certificates"})
     out.push_back({.path = path, .optional = true});
   return out;
 }
@@ -69,7 +64,7 @@ sys::Command pep_command(const std::filesystem::path& program, const config::VmP
   if (!plan.image_sha256.empty())
     command.args.insert(command.args.end(), {"--image", "sha256:" + plan.image_sha256});
   command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.control}, {4, fds.listener}};
-  command.isolation = apart(std::move(view));
+  command.isolation = sys::apart(std::move(view));
   // The one process that has the host's network; it listens for nobody but its own canary.
   command.isolation.network = false;
   command.isolation.landlock->connect_tcp = true;
@@ -101,7 +96,7 @@ sys::Command vsockd_command(const std::filesystem::path& program, const config::
   // To connect in them; it makes no file.
   view.paths.push_back({.path = paths.door});
   view.paths.push_back({.path = paths.guest});
-  command.isolation = apart(std::move(view));
+  command.isolation = sys::apart(std::move(view));
   command.limits = {{RLIMIT_NOFILE, kMaxDescriptors}};
   return command;
 }
@@ -109,7 +104,8 @@ sys::Command vsockd_command(const std::filesystem::path& program, const config::
 sys::Command fsguard_command(const std::filesystem::path& program, const FsguardFds& fds) {
   sys::Command command{.program = program, .environment = plain_environment()};
   command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.qemu}, {4, fds.server}};
-  command.isolation = apart(view_of(program));
+  command.isolation = sys::apart(view_of(program));
+  command.limits = {{RLIMIT_NOFILE, kMaxDescriptors}};
   return command;
 }
 
@@ -143,13 +139,14 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& i
                         .pinned = true,
                         .inside = kWorkspaceInside});
   view.empty_dirs = {"/run"};
-  view.whole_proc = true;  // it reads the host's limit of open files, and mounts its own later
-  command.isolation = apart(std::move(view));
+  view.proc = sys::FileView::Proc::
+      whole;  // it reads the host's limit of open files, and mounts its own later
+  command.isolation = sys::apart(std::move(view));
   command.isolation.uid_map = id_map(ids.user.uid, ids.uids);
   command.isolation.gid_map = id_map(ids.user.gid, ids.gids);
   // It changes its root once more, to the workspace alone, which a Landlock domain may not.
   command.isolation.landlock.reset();
-  command.filter = sys::SpawnFilter::no_special_files;
+  command.filter = sys::SpawnFilter::file_server;
   return command;
 }
 
@@ -171,11 +168,13 @@ sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
   if (plan.backing) command.descriptors[qemu::kBackingFd] = files.backing.get();
   if (plan.workspace) command.descriptors[qemu::kWorkspaceFd] = fds.workspace;
   sys::FileView view = view_of(plan.qemu);
+  // Through /proc/self/fd a read-only descriptor could be opened for writing.
+  view.proc = sys::FileView::Proc::none;
   for (const char* data : {"/usr/share/qemu", "/usr/share/seabios"})  // option ROMs
     view.paths.push_back({.path = data, .optional = true});
   if (plan.accelerator == config::Accelerator::kvm)
     view.paths.push_back({.path = "/dev/kvm", .access = Access::device});
-  command.isolation = apart(std::move(view));
+  command.isolation = sys::apart(std::move(view));
   command.limits = {{RLIMIT_NOFILE, kMaxDescriptors}};
   return command;
 }

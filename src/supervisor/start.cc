@@ -149,7 +149,7 @@ Result<void> Supervisor::start_qemu() {
 }
 
 Result<sys::Process> Supervisor::spawn(sys::Command command) const {
-  command.isolation = sys::available(std::move(command.isolation), host_);
+  PINHOLE_TRY(command.isolation, sys::available(std::move(command.isolation), host_));
   return sys::spawn(command);
 }
 

@@ -70,6 +70,7 @@ Result<void> Supervisor::prepare() {
   PINHOLE_TRY(log_, sys::open_append(paths_.supervisor_log));
   status_->state(VmState::starting, fmt::format("{}: {}", config::to_string(plan_.accelerator),
                                                 plan_.accelerator_reason));
+  PINHOLE_TRY(host_, sys::probe_host_confinement());
   const sys::Confinement confinement = sys::rate(host_);
   status_->line(fmt::format("confinement: {}", sys::to_string(confinement.rating)));
   for (const std::string& what : confinement.missing) status_->line("confinement lacks: " + what);

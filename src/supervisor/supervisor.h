@@ -151,7 +151,7 @@ class Supervisor {
   Fd lock_;
   std::optional<StatusLog> status_;
   Fd log_;  // stderr of the children
-  const sys::HostConfinement host_ = sys::probe_host_confinement();
+  sys::HostConfinement host_;
   Fd guest_listener_;  // guest/v; vsockd's, kept so that nobody has to make it again
   Fd vsock_client_, workspace_client_;  // QEMU's ends of its back-ends, until it has them
   Fd door_listener_;                    // connections wait in it while the PEP is started again

@@ -100,7 +100,7 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
     EXPECT_TRUE(command.isolation.user && command.isolation.network && command.isolation.ipc)
         << command.program;
   }
-  EXPECT_EQ(shut[1].filter, sys::SpawnFilter::no_special_files);
+  EXPECT_EQ(shut[1].filter, sys::SpawnFilter::file_server);
   EXPECT_EQ(shut[1].args.back(), "source=/workspace");  // whatever its name outside
   EXPECT_EQ(shut[2].filter, sys::SpawnFilter::descriptors_only);
   const auto pep = pep_command("/x", plan, paths, "boot", {.control = 5, .listener = 6, .log = 7});

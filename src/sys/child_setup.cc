@@ -77,7 +77,9 @@ class Child {
     for (int fd = 3; fd < next; ++fd) {
       if (!command_.descriptors.contains(fd)) ::close(fd);
     }
-    ::syscall(SYS_close_range, static_cast<unsigned>(next), ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
+    require(::syscall(SYS_close_range, static_cast<unsigned>(next), ~0U,
+                      4U /* CLOSE_RANGE_CLOEXEC */) == 0,
+            "keeping descriptors to itself (needs Linux 5.11)");
   }
 
   void map_ids() const {
@@ -99,8 +101,7 @@ class Child {
   }
 
   void drop_rights() const {
-    const rlimit none{0, 0};
-    require(::setrlimit(RLIMIT_CORE, &none) == 0, "switching core dumps off");
+    require(forbid_core_dumps(), "switching core dumps off");
     for (const ResourceLimit& limit : command_.limits) {
       const rlimit both{limit.value, limit.value};
       require(::setrlimit(static_cast<__rlimit_resource_t>(limit.resource), &both) == 0,

@@ -22,6 +22,9 @@ struct ChildPipes {
   int go_writer = -1;  // the parent's end of it, for the child to close
 };
 
+/// Of this process and its children.
+bool forbid_core_dumps();
+
 /// CLONE_NEW* of what the child does not share, from its first instruction on.
 int clone_flags(const Isolation& isolation);
 

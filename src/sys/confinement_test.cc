@@ -119,7 +119,7 @@ TEST_F(Confined, ResourceLimitsHold) {
 }
 
 TEST(HostConfinement, OfThisHostIsFull) {
-  const HostConfinement host = probe_host_confinement();
+  const HostConfinement host = probe_host_confinement().value();
   EXPECT_TRUE(host.namespaces) << host.namespaces_problem;
   EXPECT_EQ(to_string(rate(host).rating), "full");
 }
@@ -134,7 +134,7 @@ TEST(HostConfinement, RatesWhatIsMissing) {
   EXPECT_EQ(rate(host).rating, Rating::reduced);
   host = all;
   host.namespaces = false;
-  EXPECT_EQ(rate(host).rating, Rating::reduced);
+  EXPECT_EQ(rate(host).rating, Rating::weak);
   EXPECT_THAT(rate(host).missing.at(0), HasSubstr("no user namespaces"));
   host.landlock_abi = 3;
   EXPECT_EQ(rate(host).rating, Rating::weak);
@@ -146,10 +146,19 @@ TEST(HostConfinement, RatesWhatIsMissing) {
 TEST(HostConfinement, LeavesOutWhatTheHostRefuses) {
   const Isolation wanted{
       .user = true, .network = true, .root = FileView{}, .landlock = LandlockRules{}};
-  const Isolation left = available(wanted, {.namespaces = false});
+  const Isolation left = available(wanted, {.namespaces = false}).value();
   EXPECT_FALSE(left.user || left.network || left.root);
   EXPECT_TRUE(left.landlock);
-  EXPECT_TRUE(available(wanted, {.namespaces = true}).root);
+  EXPECT_TRUE(available(wanted, {.namespaces = true})->root);
+}
+
+TEST(HostConfinement, ProcessThatNeedsARootOfItsOwnIsNotStartedWithoutOne) {
+  const HostConfinement none{.namespaces = false};
+  Isolation mapped = apart({});
+  mapped.uid_map = {{.inside = 0, .outside = 100000, .count = 1}};
+  EXPECT_FALSE(available(mapped, none));
+  EXPECT_FALSE(available(apart({.paths = {{.path = "/home", .inside = "/workspace"}}}), none));
+  EXPECT_TRUE(available(apart({.paths = {{.path = "/home"}}}), none));
 }
 
 }  // namespace

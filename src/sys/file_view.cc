@@ -106,10 +106,13 @@ const char* mount_tmpfs(const fs::path& target, const char* options) {
 
 /// Of its own PID namespace, so it shows this process alone. Hosts that hide parts of their /proc (containers) refuse
 /// it; then there is none, which is safe, and enough for what we start.
-void mount_proc(bool whole) {
+void mount_proc(FileView::Proc wanted) {
+  if (wanted == FileView::Proc::none) return;
   if (::mkdir("proc", 0555) != 0 && errno != EEXIST) return;
   constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  if (!whole && ::mount("proc", "proc", "proc", kFlags, "subset=pid") == 0) return;
+  if (wanted == FileView::Proc::own_processes &&
+      ::mount("proc", "proc", "proc", kFlags, "subset=pid") == 0)
+    return;
   (void)::mount("proc", "proc", "proc", kFlags, nullptr);
 }
 
@@ -158,7 +161,7 @@ const char* enter_view(const FileView& view) {
     if (const char* failed = mount_tmpfs(target, "size=4m,mode=0755"); failed != nullptr)
       return failed;
   }
-  mount_proc(view.whole_proc);
+  mount_proc(view.proc);
   return become_root();
 }
 

@@ -34,8 +34,12 @@ struct FileView {
   std::vector<Visible> paths = {};
   /// Empty, writable, gone with the child, 4 MiB. Only with a mount namespace.
   std::vector<std::filesystem::path> empty_dirs = {};
-  /// /proc with the kernel's settings and counters, not the processes alone. For programs that read those.
-  bool whole_proc = false;
+  enum class Proc {
+    none,
+    own_processes,  // where the host lets us mount it
+    whole,          // the kernel's settings and counters as well
+  };
+  Proc proc = Proc::own_processes;
 };
 
 /// What a dynamically linked program needs to start and to use null and random devices.

@@ -18,19 +18,23 @@ bool has_seccomp_filters() {
 
 }  // namespace
 
-HostConfinement probe_host_confinement() {
+Result<HostConfinement> probe_host_confinement() {
   HostConfinement host{.landlock_abi = landlock_abi(), .seccomp = has_seccomp_filters()};
-  const FileView view{.paths = runtime_libraries()};
-  Command command{
-      .program = "/bin/true",
-      .isolation = {.user = true, .network = true, .ipc = true, .pid = true, .root = view}};
-  command.isolation.root->paths.push_back(
-      {.path = command.program, .access = Visible::Access::execute});
-  const auto tried = run(std::move(command), {.time = std::chrono::seconds(10)});
+  const std::filesystem::path program = "/bin/true";
+  FileView view{.paths = runtime_libraries()};
+  view.paths.push_back({.path = program, .access = Visible::Access::execute});
+  Isolation isolation = apart(std::move(view));
+  isolation.landlock.reset();
+  const auto tried = run({.program = program, .isolation = std::move(isolation)},
+                         {.time = std::chrono::seconds(30)});
   host.namespaces = tried && tried->status.ok();
-  if (!tried) host.namespaces_problem = tried.error().message;
-  if (tried && !host.namespaces) host.namespaces_problem = "a trial " + tried->status.text();
-  return host;
+  if (host.namespaces) return host;
+  if (!tried && tried.error().code == kRefused) {
+    host.namespaces_problem = tried.error().message;
+    return host;
+  }
+  return fail("cannot find out what this host confines processes with: {}",
+              tried ? "a trial " + tried->status.text() : tried.error().message);
 }
 
 std::string_view to_string(Rating rating) {
@@ -52,29 +56,49 @@ Confinement rate(const HostConfinement& host) {
     out.missing.push_back(std::move(what));
   };
   if (!host.namespaces) {
-    miss(Rating::reduced,
-         "no user namespaces: vsockd could connect to unix sockets that have a path (an "
-         "ssh-agent's, "
-         "docker's), processes see that others exist, and there is no workspace");
+    // Through the socket of the user's own service manager, such a process starts whatever it likes.
+    miss(
+        Rating::weak,
+        "no user namespaces: vsockd could connect to unix sockets that have a path (the session "
+        "bus, an ssh-agent, docker's), processes see that others exist, and there is no workspace");
   }
   if (!host.seccomp) miss(Rating::weak, "no seccomp filters: every system call is open");
   if (host.landlock_abi == 0) {
-    miss(host.namespaces ? Rating::reduced : Rating::weak,
-         host.namespaces ? "no Landlock: files are kept apart by namespaces alone"
-                         : "no Landlock: every file of the user's is in reach");
+    miss(Rating::reduced, host.namespaces ? "no Landlock: files are kept apart by namespaces alone"
+                                          : "no Landlock: every file of the user's is in reach");
   } else if (!host.namespaces && host.landlock_abi < kLandlockTcp) {
     // With namespaces, what older Landlocks cannot restrict is out of reach anyway.
     miss(Rating::weak, "Landlock does not restrict TCP here (needs Linux 6.7)");
   } else if (!host.namespaces && host.landlock_abi < kLandlockScopes) {
-    miss(Rating::reduced,
+    miss(Rating::weak,
          "Landlock does not restrict signals and abstract sockets here (needs Linux 6.12)");
   }
   return out;
 }
 
-Isolation available(Isolation wanted, const HostConfinement& host) {
+Isolation apart(FileView view) {
+  return {.user = true,
+          .network = true,
+          .ipc = true,
+          .pid = true,
+          .root = view,
+          .landlock = LandlockRules{.view = std::move(view)}};
+}
+
+Result<Isolation> available(Isolation wanted, const HostConfinement& host) {
   if (host.namespaces) return wanted;
-  return {.landlock = std::move(wanted.landlock)};
+  const bool elsewhere =
+      wanted.root && std::ranges::any_of(wanted.root->paths, [](const Visible& visible) {
+        return !visible.inside.empty();
+      });
+  if (!wanted.uid_map.empty() || elsewhere || !wanted.landlock)
+    return fail("this host refuses user namespaces, and this process is not started without");
+  return Isolation{.landlock = std::move(wanted.landlock)};
+}
+
+Result<Isolation> available_here(Isolation wanted) {
+  PINHOLE_TRY(const HostConfinement host, probe_host_confinement());
+  return available(std::move(wanted), host);
 }
 
 }  // namespace pinhole::sys

@@ -77,17 +77,32 @@ Result<void> map_ids(const Command& command, pid_t pid, int ready_fd, int go_fd)
   return write_all(go_fd, "g");
 }
 
+/// What kernels and containers answer to an ordinary user who asks for namespaces and mounts where they are switched off.
+bool is_refusal(int error) {
+  return error == EPERM || error == EACCES || error == ENOSPC || error == EINVAL ||
+         error == ENOSYS || error == EUSERS;
+}
+
 Result<void> await_exec(const Command& command, int report_fd) {
   SetupFailure failure{};
   const ssize_t n = ::read(report_fd, &failure, sizeof(failure));
   if (n == 0) return {};  // closed by execve
   if (n != static_cast<ssize_t>(sizeof(failure)))
     return fail("cannot start {}: it ended before it ran", command.program.string());
-  return fail("cannot start {}: {}: {}", command.program.string(), failure.step,
-              errno_text(failure.error));
+  return fail({.message = fmt::format("cannot start {}: {}: {}", command.program.string(),
+                                      failure.step, errno_text(failure.error)),
+               .code = is_refusal(failure.error) ? kRefused : ""});
 }
 
 }  // namespace
+
+bool forbid_core_dumps() {
+  // 1, not 0: where dumps go to a program (core(5), core_pattern), the kernel heeds only this limit. Who was started with
+  // a hard limit of 0 keeps that.
+  const rlimit one{1, 1};
+  const rlimit none{0, 0};
+  return ::setrlimit(RLIMIT_CORE, &one) == 0 || ::setrlimit(RLIMIT_CORE, &none) == 0;
+}
 
 std::string ExitStatus::text() const {
   if (!signaled) return fmt::format("exited with status {}", value);
@@ -165,9 +180,12 @@ Result<Process> spawn(const Command& command) {
   const pid_t pid = fork_into(clone_flags(command.isolation));
   if (pid < 0) {
     // clone(2) says "no space left on device" for a limit that is 0.
-    return fail("cannot start {}: making its namespaces: {}", command.program.string(),
-                errno == ENOSPC ? "this host allows no more (user.max_user_namespaces)"
-                                : errno_text(errno));
+    const int why = errno;
+    return fail({.message = fmt::format(
+                     "cannot start {}: making its namespaces: {}", command.program.string(),
+                     why == ENOSPC ? "this host allows no more (user.max_user_namespaces)"
+                                   : errno_text(why)),
+                 .code = is_refusal(why) ? kRefused : ""});
   }
   if (pid == 0) become_child(command, pipes, uid, gid);
   report.second.reset();
@@ -185,8 +203,7 @@ Result<Process> spawn(const Command& command) {
 }
 
 void harden_self() {
-  const rlimit none{0, 0};
-  PINHOLE_CHECK(::setrlimit(RLIMIT_CORE, &none) == 0);
+  PINHOLE_CHECK(forbid_core_dumps());
   PINHOLE_CHECK(::prctl(PR_SET_DUMPABLE, 0) == 0);
   ::umask(077);
   ::signal(SIGPIPE, SIG_IGN);

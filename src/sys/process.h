@@ -109,6 +109,8 @@ class Process {
   std::optional<ExitStatus> ended_;
 };
 
+/// Error code of a spawn() that failed because this host refuses ordinary users what the isolation asks for.
+inline constexpr const char* kRefused = "refused";
 /// Returns once the child has called execve, so a missing program or a refused namespace is an
 /// error here, with the step that failed in its message.
 Result<Process> spawn(const Command& command);

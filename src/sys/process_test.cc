@@ -94,7 +94,7 @@ TEST(Spawn, RefusesSetuidFilesButAllowsOrdinaryOnes) {
       "touch f && chmod 755 f && stat -c %a f; chmod 4755 f; chmod 2755 f; stat -c %a f; mkfifo p "
       "&& echo fifo");
   command.working_dir = folder.path();
-  command.filter = SpawnFilter::no_special_files;
+  command.filter = SpawnFilter::file_server;
   EXPECT_EQ(out_of(command), "755\n755\nfifo");
 }
 

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -59,7 +60,7 @@ constexpr auto kRunning = std::to_array<AllowedCall>({
     {"getpid"},
     {"gettid"},
     {"getuid"},
-    {"tgkill"},  // abort() sends itself SIGABRT; to others, the PID namespace and Landlock say no
+    {"tgkill"},  // of this process alone: see seal()
     {"exit"},
     {"exit_group"},
     {"rseq"},
@@ -97,7 +98,7 @@ int add(scmp_filter_ctx filter, std::uint32_t action, int call,
 }
 
 /// Calls whose mode argument would make a setuid file or a device.
-int refuse_special_files(scmp_filter_ctx filter) {
+int serve_files_only(scmp_filter_ctx filter) {
   struct ModeArgument {
     int call;
     unsigned index;
@@ -122,6 +123,10 @@ int refuse_special_files(scmp_filter_ctx filter) {
         return error;
     }
   }
+  for (const int call :
+       {SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(connect), SCMP_SYS(bind)}) {
+    if (const int error = add(filter, kRefuse, call, {}); error != 0) return error;
+  }
   // These carry the mode in memory, where a filter cannot look; callers fall back to the ones above.
   for (const int call : {SCMP_SYS(openat2), SCMP_SYS(io_uring_setup)}) {
     if (const int error = add(filter, SCMP_ACT_ERRNO(ENOSYS), call, {}); error != 0) return error;
@@ -132,6 +137,7 @@ int refuse_special_files(scmp_filter_ctx filter) {
 int allow_descriptors_only(scmp_filter_ctx filter) {
   const int refused[] = {
       SCMP_SYS(socket),
+      SCMP_SYS(socketpair),  // one of datagrams reaches whatever has a name
       SCMP_SYS(connect),
       SCMP_SYS(bind),
       SCMP_SYS(listen),
@@ -191,6 +197,14 @@ int allow_descriptors_only(scmp_filter_ctx filter) {
                          SCMP_SYS(io_uring_register), SCMP_SYS(clone3)}) {
     if (const int error = add(filter, SCMP_ACT_ERRNO(ENOSYS), call, {}); error != 0) return error;
   }
+  // Its life stays tied to its parent's, and its memory its own.
+  for (const int option : {PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_PTRACER}) {
+    if (const int error =
+            add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl),
+                ArgumentIs{.mask = 0xffffffff, .value = static_cast<std::uint64_t>(option)});
+        error != 0)
+      return error;
+  }
   const std::uint64_t new_user = CLONE_NEWUSER;
   return add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), ArgumentIs{0, new_user, new_user});
 }
@@ -207,7 +221,11 @@ Result<void> seal(std::initializer_list<std::span<const AllowedCall>> lists) {
     for (const AllowedCall& call : list) {
       const int number = seccomp_syscall_resolve_name(call.name);
       if (number == __NR_SCMP_ERROR) continue;
-      if (const int error = add(filter.get(), SCMP_ACT_ALLOW, number, call.only); error != 0)
+      // abort() sends itself a signal; nobody else gets one.
+      const auto only = number == SCMP_SYS(tgkill)
+                            ? ArgumentIs{.value = static_cast<std::uint64_t>(::getpid())}
+                            : call.only;
+      if (const int error = add(filter.get(), SCMP_ACT_ALLOW, number, only); error != 0)
         return fail("cannot allow the system call {}: {}", call.name, errno_text(-error));
     }
   }
@@ -222,8 +240,8 @@ int load_spawn_filter(SpawnFilter wanted) {
   if (wanted == SpawnFilter::none) return 0;
   const Filter filter(seccomp_init(SCMP_ACT_ALLOW), &seccomp_release);
   if (!filter) return ENOMEM;
-  int error = wanted == SpawnFilter::no_special_files ? refuse_special_files(filter.get())
-                                                      : allow_descriptors_only(filter.get());
+  int error = wanted == SpawnFilter::file_server ? serve_files_only(filter.get())
+                                                 : allow_descriptors_only(filter.get());
   if (error == 0) error = seccomp_load(filter.get());
   return -error;
 }

@@ -40,8 +40,8 @@ Result<void> seal(std::initializer_list<std::span<const AllowedCall>> lists);
 enum class SpawnFilter {
   none,
   /// No setuid or setgid file and no device comes into being: chmod, mknod, open and mkdir with such a mode are EPERM.
-  /// For virtiofsd, which has an allow list of its own.
-  no_special_files,
+  /// No new sockets of any kind. For virtiofsd, which has an allow list of its own.
+  file_server,
   /// No new connection to anything (socket, connect, bind, listen, accept), no look into other processes, no
   /// namespaces, mounts, keys, or kernel interfaces known for their bugs: EPERM. For QEMU, which gets everything as
   /// descriptors and has `-sandbox` on top.

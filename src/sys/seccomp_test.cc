@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -80,9 +81,17 @@ TEST(SpawnFilter, DescriptorsOnlyRefusesEveryNewConnection) {
   }
   const auto threads_and_pairs = [] {
     int pair[2];
-    return ::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && ::fork() >= 0 ? 7 : 1;
+    const bool refused = ::socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0 && errno == EPERM;
+    return refused && ::pipe(pair) == 0 && ::fork() >= 0 ? 7 : 1;
   };
   EXPECT_EQ(filtered(SpawnFilter::descriptors_only, threads_and_pairs), "exited 7");
+}
+
+TEST(SpawnFilter, DescriptorsOnlyKeepsItsLifeTiedToItsParent) {
+  const auto untie = [] { return ::prctl(PR_SET_PDEATHSIG, 0) != 0 && errno == EPERM ? 7 : 1; };
+  EXPECT_EQ(filtered(SpawnFilter::descriptors_only, untie), "exited 7");
+  const auto name = [] { return ::prctl(PR_SET_NAME, "worker") == 0 ? 7 : 1; };
+  EXPECT_EQ(filtered(SpawnFilter::descriptors_only, name), "exited 7");
 }
 
 }  // namespace

@@ -71,6 +71,15 @@ Fd listen_abstract(const std::string& name) {
   return fd;
 }
 
+Fd listen_datagrams(const fs::path& path) {
+  Fd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un at{};
+  at.sun_family = AF_UNIX;
+  std::memcpy(at.sun_path, path.c_str(), path.string().size());
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), sizeof(at)), 0);
+  return fd;
+}
+
 /// A user's home, a VM's folders and sockets, and what else lies around on a host, all real.
 class Attack : public testing::Test {
  protected:
@@ -103,9 +112,12 @@ class Attack : public testing::Test {
     listeners_.push_back(listen_tcp(port_));
     abstract_ = "pinhole-attack-" + std::to_string(::getpid());
     listeners_.push_back(listen_abstract(abstract_));
+    ASSERT_EQ(::dup2(disk_.get(), 33), 33);  // not close-on-exec: spawn() has to see to it
+    datagrams_ = listen_datagrams(home_ / "datagrams");
     ::setenv("SECRET_TOKEN", "secret", 1);
     ::prctl(PR_SET_DUMPABLE, 1);
   }
+  void TearDown() override { ::close(33); }
   static void write(const fs::path& path) { ASSERT_TRUE(sys::write_file_atomic(path, "content")); }
 
   /// The Command that the supervisor would start this process with.
@@ -155,13 +167,15 @@ class Attack : public testing::Test {
   std::string attack(Role role, const Act& act) {
     sys::Command command = command_of(role);
     for (auto& [number, fd] : command.descriptors) fd = fd < 0 ? disk_.get() : fd;
-    command.isolation = sys::available(std::move(command.isolation), host_);
+    auto isolation = sys::available(std::move(command.isolation), host_);
+    if (!isolation) return "error: " + isolation.error().message;
+    command.isolation = *std::move(isolation);
     return run_in(std::move(command), seal_of(role), act);
   }
   static std::string unconfined(const Act& act) {
     sys::Command command{.program = PROBE, .die_with_parent = true};
     if (act.first == "variable") command.environment[act.second] = "here";
-    if (act.first == "descriptor") command.descriptors[std::stoi(act.second)] = 0;
+    if (act.first == "descriptor") command.descriptors[std::stoi(act.second)] = 33;
     return run_in(std::move(command), "none", act);
   }
   void expect_refused(Role role, const Act& act) {
@@ -181,9 +195,10 @@ class Attack : public testing::Test {
   MachineFiles files_;
   Fd disk_{::open("/etc/hosts", O_RDONLY | O_CLOEXEC)};
   std::vector<Fd> listeners_;
+  Fd datagrams_;
   std::uint16_t port_ = 0;
   std::string abstract_;
-  sys::HostConfinement host_ = sys::probe_host_confinement();
+  sys::HostConfinement host_ = sys::probe_host_confinement().value();
 };
 
 TEST_F(Attack, OnTheUsersFilesSocketsAndProcessesFailsFromEveryProcess) {
@@ -196,6 +211,8 @@ TEST_F(Attack, OnTheUsersFilesSocketsAndProcessesFailsFromEveryProcess) {
       {"unix", home_ / "docker.sock"},
       {"unix", vm_.control_socket},
       {"abstract", abstract_},
+      {"datagram", home_ / "datagrams"},
+      {"vsock", ""},
       {"read", vm_.disk},
       {"read", vm_.status_log},
       {"read", "/etc/passwd"},
@@ -236,7 +253,7 @@ TEST_F(Attack, EachReachesWhatItsJobNeedsAndNotTheOthers) {
       {{"read", home_ / "policy.yaml"}, {Role::pep}},
       {{"read", "/etc/hosts"}, {Role::pep}},
       {{"read", vm_.names / kResolvConf}, {Role::pep}},
-      {{"list", "/etc/ssl"}, {Role::pep}},
+      {{"list", "/etc/ssl/certs"}, {Role::pep}},
       {{"read", "/workspace/file"}, {Role::virtiofsd}},
       {{"read-descriptor", std::to_string(qemu::kDiskFd)}, {Role::qemu}},
   };
@@ -252,6 +269,17 @@ TEST_F(Attack, EachReachesWhatItsJobNeedsAndNotTheOthers) {
   expect_reached(Role::virtiofsd, {"create", "/workspace/new"});
   EXPECT_TRUE(fs::exists(home_ / "project/new"));
   expect_refused(Role::pep, {"read", home_ / "project/file"});
+}
+
+TEST_F(Attack, QemuCannotWriteWhatItWasGivenToRead) {
+  const Act reopen{"reopen", std::to_string(qemu::kDiskFd)};
+  expect_reached(Role::qemu, {"read-descriptor", reopen.second});
+  expect_refused(Role::qemu, reopen);
+}
+
+TEST_F(Attack, OnItsOwnTieToTheSupervisorFailsFromQemu) {
+  expect_refused(Role::qemu, {"untie", ""});
+  EXPECT_EQ(unconfined({"untie", ""}), "reached");
 }
 
 TEST_F(Attack, NobodyGetsNewRights) {
@@ -276,7 +304,7 @@ class AttackWithoutNamespaces : public Attack {
 
 TEST_F(AttackWithoutNamespaces, IsRatedAndSaysWhatIsMissing) {
   const sys::Confinement confinement = sys::rate(host_);
-  EXPECT_EQ(confinement.rating, sys::Rating::reduced);
+  EXPECT_EQ(confinement.rating, sys::Rating::weak);
   ASSERT_EQ(confinement.missing.size(), 1U);
   EXPECT_THAT(confinement.missing[0], testing::StartsWith("no user namespaces: "));
 }
@@ -288,6 +316,7 @@ TEST_F(AttackWithoutNamespaces, StillReachesNoFileNoNetworkAndNoProcess) {
                                          {"read", vm_.disk},
                                          {"read", "/etc/passwd"},
                                          {"abstract", abstract_},
+                                         {"vsock", ""},
                                          {"ptrace", self},
                                          {"memory", self},
                                          {"signal", self},

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -67,6 +68,23 @@ bool abstract(Word name) {
                     static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size()));
 }
 
+/// By way of a pair, whose ends have a family and a type already.
+bool datagram(Word path) {
+  int pair[2] = {-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) != 0) return false;
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::memcpy(to.sun_path, path.data(), std::min(path.size(), sizeof(to.sun_path) - 1));
+  return ::sendto(pair[0], "x", 1, MSG_DONTWAIT, reinterpret_cast<const sockaddr*>(&to),
+                  sizeof(to)) == 1;
+}
+
+bool vsock(Word) { return ::socket(AF_VSOCK, SOCK_STREAM, 0) >= 0; }
+
+bool untie(Word) { return ::prctl(PR_SET_PDEATHSIG, 0) == 0; }
+
+bool reopen(Word number) { return ::open(("/proc/self/fd/" + number).c_str(), O_RDWR) >= 0; }
+
 bool read_file(Word path) {
   char byte = 0;
   const int fd = ::open(path.c_str(), O_RDONLY);
@@ -126,6 +144,10 @@ const std::map<std::string, bool (*)(Word)> kActs = {
     {"udp", udp},
     {"unix", unix_path},
     {"abstract", abstract},
+    {"datagram", datagram},
+    {"vsock", vsock},
+    {"untie", untie},
+    {"reopen", reopen},
     {"read", read_file},
     {"list", list},
     {"create", create},
