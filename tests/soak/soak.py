@@ -206,7 +206,8 @@ class Soak:
 
     def sample(self, minute):
         for name, pid in self.status().get("processes", {}).items():
-            held = [holdings(member) for member in family(pid)]
+            # The supervisor's family is everybody.
+            held = [holdings(member) for member in ([pid] if name == "supervisor" else family(pid))]
             held = [member for member in held if member]
             if held:
                 self.samples.append((minute, name, pid, sum(m[0] for m in held), sum(m[1] for m in held)))
