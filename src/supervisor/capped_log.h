@@ -37,7 +37,7 @@ class CappedLog {
   std::uint64_t lost_ = 0;
 };
 
-/// For a log that several processes append to through descriptors of their own: once `path` is larger
+/// For a log that this process appends to through several descriptors: once `path` is larger
 /// than `limit` its content is copied to `path`.1 and cut off. What is written between the two is
 /// lost; the descriptors stay valid.
 void cap_shared_log(const std::filesystem::path& path, std::uint64_t limit = CappedLog::kLimit);

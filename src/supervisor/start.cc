@@ -47,9 +47,12 @@ asio::awaitable<Result<void>> Supervisor::start_pep() {
   if (!program) co_return std::unexpected(program.error());
   auto link = sys::socket_pair();
   if (!link) co_return std::unexpected(link.error());
+  auto log = logs_.open();
+  if (!log) co_return std::unexpected(log.error());
   auto process = spawn(pep_command(
       *program, plan_, paths_, guest_->state().nonce,
-      {.control = link->second.get(), .listener = door_listener_.get(), .log = log_.get()}));
+      {.control = link->second.get(), .listener = door_listener_.get(), .log = log->get()}));
+  log->reset();
   if (!process) co_return std::unexpected(process.error());
   link->second.reset();
   add_child("pep", *std::move(process));
@@ -78,11 +81,12 @@ Result<void> Supervisor::start_vsockd() {
   PINHOLE_TRY(const auto program, config::inner_program("pinhole-vsockd"));
   PINHOLE_TRY(auto vhost, sys::socket_pair());
   PINHOLE_TRY(auto control, sys::socket_pair());
+  PINHOLE_TRY(const Fd log, logs_.open());
   PINHOLE_TRY(auto process, spawn(vsockd_command(program, plan_, paths_,
                                                  {.vhost = vhost.first.get(),
                                                   .base = guest_listener_.get(),
                                                   .control = control.first.get(),
-                                                  .log = log_.get()})));
+                                                  .log = log.get()})));
   vsock_client_ = std::move(vhost.second);
   vsockd_ = std::make_shared<LineLink>(io_, std::move(control.second), "vsockd", nullptr, nullptr);
   asio::co_spawn(io_, run_line_link(vsockd_), asio::detached);
@@ -107,15 +111,16 @@ Result<void> Supervisor::start_virtiofsd() {
   PINHOLE_TRY(auto socket, listen_and_connect(paths_.fs_socket));
   sys::set_blocking(socket.listener.get());
   const WorkspaceIds ids{.user = user, .uids = *uids, .gids = *gids};
-  PINHOLE_TRY(auto process,
-              spawn(virtiofsd_command(plan_, ids, socket.listener.get(), log_.get())));
+  PINHOLE_TRY(const Fd log, logs_.open());
+  PINHOLE_TRY(auto process, spawn(virtiofsd_command(plan_, ids, socket.listener.get(), log.get())));
   // One guard for each virtiofsd: QEMU speaks with the guard, which speaks with virtiofsd.
   std::erase_if(children_, [](const auto& child) { return child->name == "fsguard"; });
   PINHOLE_TRY(const auto program, config::inner_program("pinhole-fsguard"));
   PINHOLE_TRY(auto qemu_side, sys::socket_pair());
+  PINHOLE_TRY(const Fd guard_log, logs_.open());
   PINHOLE_TRY(auto guard, spawn(fsguard_command(program, {.qemu = qemu_side.first.get(),
                                                           .server = socket.client.get(),
-                                                          .log = log_.get()})));
+                                                          .log = guard_log.get()})));
   workspace_client_ = std::move(qemu_side.second);
   add_child("virtiofsd", std::move(process));
   add_child("fsguard", std::move(guard));
@@ -127,11 +132,12 @@ Result<void> Supervisor::start_qemu() {
   PINHOLE_TRY(console_, ConsoleLog::open(io_, paths_.console_log, std::move(console.first)));
   PINHOLE_TRY(auto qmp, sys::socket_pair());
   PINHOLE_TRY(const MachineFiles files, open_machine_files(plan_, paths_));
+  PINHOLE_TRY(const Fd log, logs_.open());
   const QemuFds fds{.qmp = qmp.second.get(),
                     .console = console.second.get(),
                     .vsock = vsock_client_.get(),
                     .workspace = workspace_client_.get(),
-                    .log = log_.get()};
+                    .log = log.get()};
   PINHOLE_TRY(auto process, spawn(qemu_command(plan_, files, fds)));
   // QEMU holds its own copies. While ours were open, a back-end would not see QEMU end.
   vsock_client_.reset();

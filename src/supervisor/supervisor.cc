@@ -67,7 +67,6 @@ Result<Ending> Supervisor::run() {
 
 Result<void> Supervisor::prepare() {
   PINHOLE_TRY(status_, StatusLog::open(paths_.status_log));
-  PINHOLE_TRY(log_, sys::open_append(paths_.supervisor_log));
   status_->state(VmState::starting, fmt::format("{}: {}", config::to_string(plan_.accelerator),
                                                 plan_.accelerator_reason));
   PINHOLE_TRY(host_, sys::probe_host_confinement());
@@ -198,6 +197,7 @@ asio::awaitable<void> Supervisor::shut_down() {
   }
   // The PEP's last word is the head of its sealed chain.
   if (pep_) co_await pep_->wait_closed(kChildStop);
+  co_await logs_.drained(kChildStop);
   if (auto removed = sys::remove_tree(paths_.runtime); !removed)
     log(LogLevel::warning, "{}", removed.error().message);
 }

@@ -20,6 +20,7 @@
 #include "config/vm_plan.h"
 #include "qemu/hotplug.h"
 #include "qemu/qmp.h"
+#include "supervisor/child_logs.h"
 #include "supervisor/console.h"
 #include "supervisor/guest_link.h"
 #include "supervisor/heart.h"
@@ -150,7 +151,7 @@ class Supervisor {
   Fd report_;
   Fd lock_;
   std::optional<StatusLog> status_;
-  Fd log_;  // stderr of the children
+  ChildLogs logs_{io_, paths_.supervisor_log};
   sys::HostConfinement host_;
   Fd guest_listener_;  // guest/v; vsockd's, kept so that nobody has to make it again
   Fd vsock_client_, workspace_client_;  // QEMU's ends of its back-ends, until it has them
