@@ -105,7 +105,10 @@ TEST(RedactUrl, KeepsThePathAndHidesUserinfoQueryValuesAndFragment) {
   EXPECT_EQ(redact_url("a.example:443"), "a.example:443");
   // A "://" behind the path's beginning starts no authority, and hides no query in front of it.
   EXPECT_EQ(redact_url("/login?token=abc&to=http://b.example/"), "/login?token=*&to=*");
+  // Nor does what could be no scheme: user names are hidden on both sides.
   EXPECT_EQ(redact_url("user:pw@a://b.example/"), "a://b.example/");
+  EXPECT_EQ(redact_url("h\xffttp://user:pw@b.example/"), "h\xffttp://b.example/");
+  EXPECT_EQ(redact_url("user:pw@b.example:443"), "b.example:443");
   EXPECT_EQ(redact_url("a.example?token=abc&to=http://b.example/"), "a.example?token=*&to=*");
   EXPECT_EQ(redact_url("http://a.example/?"), "http://a.example/?");
   EXPECT_EQ(redact_url(std::string("http://a.example/?") + std::string(9000, '&')).size(),

@@ -16,12 +16,6 @@ bool plain(char c) {
   return byte >= 0x20 && byte < 0x7F && c != '"' && c != '\\';
 }
 
-/// RFC 3986 §3.1
-bool is_scheme_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' ||
-         c == '-' || c == '.';
-}
-
 void append_escaped(std::string& out, std::string_view text) {
   if (std::ranges::all_of(text, plain)) {
     out += text;
@@ -112,18 +106,17 @@ std::string format_record(const Record& record, const Identity& identity, std::u
 std::string redact_url(std::string_view url) {
   std::string out;
   url = url.substr(0, url.find('#'));
-  // Only in front of path and query: "/login?token=…&to=http://a" has neither scheme nor authority.
-  const std::size_t scheme_end = url.substr(0, url.find_first_of("/?")).rfind(':');
-  const bool has_scheme = scheme_end != std::string_view::npos &&
-                          url.substr(scheme_end).starts_with("://") &&
-                          std::ranges::all_of(url.substr(0, scheme_end), is_scheme_character);
-  const std::size_t authority = has_scheme ? scheme_end + 3 : 0;
-  const std::size_t authority_end = std::min(url.find_first_of("/?", authority), url.size());
-  const std::size_t at = url.substr(0, authority_end).rfind('@');
-  out += url.substr(0, authority);
-  const bool has_userinfo = at != std::string_view::npos && at >= authority;
-  url = url.substr(has_userinfo ? at + 1 : authority);
-
+  // A user name goes on either side of "://": a guest may write what is no scheme there. It counts
+  // only in front of path and query: "/login?token=…&to=http://a" has neither scheme nor authority.
+  const std::size_t user = url.substr(0, url.find_first_of("/?")).rfind('@');
+  url.remove_prefix(user == std::string_view::npos ? 0 : user + 1);
+  const std::size_t colon = url.substr(0, url.find_first_of("/?")).rfind(':');
+  if (colon != std::string_view::npos && url.substr(colon).starts_with("://")) {
+    out += url.substr(0, colon + 3);
+    url.remove_prefix(colon + 3);
+    const std::size_t inner = url.substr(0, url.find_first_of("/?")).rfind('@');
+    url.remove_prefix(inner == std::string_view::npos ? 0 : inner + 1);
+  }
   const std::size_t query = url.find('?');
   out += url.substr(0, query);
   if (query != std::string_view::npos) {
