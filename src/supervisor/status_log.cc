@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/status_log.h"
 
+#include <algorithm>
+
 #include "base/clock.h"
 #include "base/printable.h"
 #include "base/strings.h"
@@ -53,6 +55,20 @@ void StatusLog::state(VmState state, std::string_view reason) {
 void StatusLog::line(std::string_view text) {
   const std::string time = now_text() + " ";
   log_.write(fmt::format("{}{}\n", time, printable(text, kLongestLine)), time);
+}
+
+void StatusLog::foreign_line(std::string_view text, std::chrono::steady_clock::time_point now) {
+  const auto earned = static_cast<std::uint64_t>((now - foreign_since_) / kForeignInterval);
+  foreign_since_ += kForeignInterval * earned;
+  foreign_left_ = std::min(kForeignBurst, foreign_left_ + earned);
+  if (foreign_left_ == 0) {
+    ++foreign_dropped_;
+    return;
+  }
+  --foreign_left_;
+  if (foreign_dropped_ > 0) line(fmt::format("{} more such lines were dropped", foreign_dropped_));
+  foreign_dropped_ = 0;
+  line(text);
 }
 
 LastState read_last_state(const std::filesystem::path& path) {

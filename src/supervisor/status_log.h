@@ -8,6 +8,7 @@
 //   2026-11-22T17:40:00.000Z VM state: 0 (stopped): pinhole down
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -40,10 +41,19 @@ class StatusLog {
 
   void state(VmState state, std::string_view reason = {});
   void line(std::string_view text);
+  /// A line that a guest, or a QEMU that it has broken, can cause as often as it likes: so many at once, one in ten
+  /// seconds in the long run. What is too much is counted, and told with the next that is not.
+  void foreign_line(std::string_view text,
+                    std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now());
+  static constexpr std::uint64_t kForeignBurst = 100;
+  static constexpr std::chrono::seconds kForeignInterval{10};
 
  private:
   explicit StatusLog(CappedLog log) : log_(std::move(log)) {}
   CappedLog log_;
+  std::uint64_t foreign_left_ = kForeignBurst;
+  std::uint64_t foreign_dropped_ = 0;
+  std::chrono::steady_clock::time_point foreign_since_ = std::chrono::steady_clock::now();
 };
 
 /// The last state line of a log: what a VM that does not run now came to.

@@ -222,8 +222,9 @@ void Supervisor::report(json::object event) {
 
 void Supervisor::report_stage(std::string_view name, bool ok, std::string_view detail,
                               std::uint64_t ms) {
-  status_->line(fmt::format("stage {}: {} after {:.1f} s{}{}", name, ok ? "ok" : "failed",
-                            static_cast<double>(ms) / 1000, detail.empty() ? "" : ": ", detail));
+  status_->foreign_line(fmt::format("stage {}: {} after {:.1f} s{}{}", name, ok ? "ok" : "failed",
+                                    static_cast<double>(ms) / 1000, detail.empty() ? "" : ": ",
+                                    detail));
   report({{"event", "stage"}, {"name", name}, {"ok", ok}, {"detail", detail}, {"ms", ms}});
 }
 

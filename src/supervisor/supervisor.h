@@ -128,6 +128,7 @@ class Supervisor {
   void report_stage(std::string_view name, bool ok, std::string_view detail, std::uint64_t ms);
   wire::Welcome welcome(const std::string& nonce) const;
   void guest_changed(GuestLink::Change change, const wire::GuestMessage& message);
+  bool may_tell_heartbeat();
   void store_marker(const wire::Marker& marker) const;
   Error stage_timeout() const;
   [[nodiscard]] bool is_up() const;
@@ -158,6 +159,7 @@ class Supervisor {
   Fd door_listener_;                    // connections wait in it while the PEP is started again
   sys::Event changed_;
   VmState state_ = VmState::starting;
+  std::optional<std::chrono::steady_clock::time_point> heartbeat_told_;
   std::string state_reason_, state_fix_;
   std::optional<Ending> ending_;
   bool stop_at_once_ = false;

@@ -52,6 +52,17 @@ TEST_F(StatusLogFile, WritesTheNumbersThatScriptsLookFor) {
   EXPECT_EQ(last.reason, "pinhole down");
 }
 
+TEST_F(StatusLogFile, GuestCannotPushOtherLinesOut) {
+  auto log = StatusLog::open(at("status.log")).value();
+  const auto now = std::chrono::steady_clock::now();
+  for (int i = 0; i < 10'000; ++i) log.foreign_line("stage x", now);
+  log.line("ours");
+  EXPECT_EQ(std::ranges::count(text("status.log"), '\n'), StatusLog::kForeignBurst + 1);
+  log.foreign_line("stage later", now + StatusLog::kForeignInterval * 2);
+  EXPECT_THAT(text("status.log"), HasSubstr("9900 more such lines were dropped"));
+  EXPECT_THAT(text("status.log"), HasSubstr("stage later"));
+}
+
 TEST_F(StatusLogFile, LastStateIgnoresWhatOnlyLooksLikeOne) {
   std::ofstream(at("status.log")) << "2026-11-22T17:36:22.862Z VM state: 1 (running)\n"
                                   << "2026-11-22T17:36:23.862Z guest: VM state: 3 (error): forged\n"

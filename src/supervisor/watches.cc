@@ -135,7 +135,7 @@ asio::awaitable<void> Supervisor::go_on() {
 }
 
 void Supervisor::qemu_event(std::string_view name, const json::object& data) {
-  status_->line(fmt::format("qemu: {}", name));
+  status_->foreign_line(fmt::format("qemu: {}", name));
   hotplug_->on_event(name, data);
   if (name == "SHUTDOWN") return end({.reason = "the guest powered off"});
   const json::value* full = data.if_contains("nospace");
