@@ -45,4 +45,11 @@ Result<ListenerAndClient> listen_and_connect(const std::filesystem::path& path) 
   return ListenerAndClient{.listener = std::move(listener), .client = std::move(client)};
 }
 
+Result<void> renew_if_shut(Fd& listener, const std::filesystem::path& path) {
+  if (sys::try_connect_unix(path).outcome != sys::ConnectOutcome::refused) return {};
+  listener.reset();
+  PINHOLE_TRY(listener, sys::listen_unix(path));
+  return {};
+}
+
 }  // namespace pinhole::supervisor

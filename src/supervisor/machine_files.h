@@ -27,4 +27,8 @@ struct ListenerAndClient {
 };
 Result<ListenerAndClient> listen_and_connect(const std::filesystem::path& path);
 
+/// A process that was broken into may have shut the listening socket that it shares with us (shutdown(2)), for good.
+/// Then there is a new one at `path`; one that works stays, with whoever waits in it.
+Result<void> renew_if_shut(Fd& listener, const std::filesystem::path& path);
+
 }  // namespace pinhole::supervisor

@@ -10,6 +10,7 @@
 
 #include "supervisor/launch.h"
 #include "sys/files.h"
+#include "sys/unix_socket.h"
 
 namespace pinhole::supervisor {
 namespace {
@@ -64,6 +65,19 @@ TEST_F(MachineFilesTest, BackEndsSocketIsConnectedAndItsPathGone) {
   const Fd accepted(::accept(socket.listener.get(), nullptr, nullptr));
   char text[8] = {};
   EXPECT_EQ(::read(accepted.get(), text, sizeof(text)), 5);
+}
+
+TEST_F(MachineFilesTest, ListenerThatAProcessHasShutIsMadeAnewAndAnotherStays) {
+  Fd listener = sys::listen_unix(root_ / "door").value();
+  const int before = listener.get();
+  const Fd waiting = sys::connect_unix(root_ / "door").value();
+  ASSERT_TRUE(renew_if_shut(listener, root_ / "door"));
+  EXPECT_EQ(listener.get(), before);
+  EXPECT_GE(::accept(listener.get(), nullptr, nullptr), 0);  // who waited is still there
+  ::shutdown(listener.get(), SHUT_RDWR);
+  EXPECT_FALSE(sys::connect_unix(root_ / "door"));
+  ASSERT_TRUE(renew_if_shut(listener, root_ / "door"));
+  EXPECT_TRUE(sys::connect_unix(root_ / "door"));
 }
 
 TEST_F(MachineFilesTest, NameServersFollowTheHostsFileEvenWhenItIsReplaced) {

@@ -45,6 +45,8 @@ asio::awaitable<Result<void>> Supervisor::start_all() {
 asio::awaitable<Result<void>> Supervisor::start_pep() {
   const auto program = config::inner_program("pinhole-pep");
   if (!program) co_return std::unexpected(program.error());
+  auto renewed = renew_if_shut(door_listener_, paths_.door_socket);
+  if (!renewed) co_return renewed;
   auto link = sys::socket_pair();
   if (!link) co_return std::unexpected(link.error());
   auto log = logs_.open();
@@ -79,6 +81,7 @@ asio::awaitable<Result<void>> Supervisor::start_pep() {
 
 Result<void> Supervisor::start_vsockd() {
   PINHOLE_TRY(const auto program, config::inner_program("pinhole-vsockd"));
+  PINHOLE_TRY_VOID(renew_if_shut(guest_listener_, paths_.guest_base));
   PINHOLE_TRY(auto vhost, sys::socket_pair());
   PINHOLE_TRY(auto control, sys::socket_pair());
   PINHOLE_TRY(const Fd log, logs_.open());
