@@ -26,9 +26,9 @@ def test_an_interrupted_demo_leaves_nothing_either(home):
     folders = set(pathlib.Path("/tmp").glob("pinhole-*"))
     demo = subprocess.Popen([BIN / "pinhole", "demo"], env=home.env, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     # In the middle of the boot: the machine is there.
-    assert wait_until(lambda: processes_of("/vmm/vsock.sock") != [], 60)
+    assert wait_until(lambda: processes_of("serial=pinhole-disk") != [], 60)
     demo.send_signal(signal.SIGINT)
     assert demo.wait(60) == 130, demo.stdout.read()
-    assert wait_until(lambda: processes_of("nginx.conf") == [] and processes_of("/vmm/vsock.sock") == [], 10)
+    assert wait_until(lambda: processes_of("nginx.conf") == [] and processes_of("serial=pinhole-disk") == [], 10)
     assert [vm for vm in home.json("ls") if vm["name"].startswith("demo-")] == []
     assert set(pathlib.Path("/tmp").glob("pinhole-*")) <= folders
