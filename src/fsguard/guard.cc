@@ -256,15 +256,20 @@ Result<void> Guard::serve(Ring& ring) {
 void Guard::refuse_all(Ring& ring) {
   std::uint64_t kicks = 0;
   [[maybe_unused]] const ssize_t n = ::read(ring.kick.get(), &kicks, sizeof(kicks));
+  const std::uint64_t one = 1;
   vhost::Chain chain;
+  std::size_t left = kRefusedPerTurn;
   do {
-    while (ring.queue.pop(chain) == vhost::Popped::chain) {
+    while (left > 0 && ring.queue.pop(chain) == vhost::Popped::chain) {
       ring.queue.push(chain.head, write_refusal(chain));
       ++refused_;
+      --left;
     }
-  } while (!ring.queue.broken() && ring.queue.ask_for_kick());
+  } while (left > 0 && !ring.queue.broken() && ring.queue.ask_for_kick());
   ring.queue.publish();
-  const std::uint64_t one = 1;
+  // There may be more: a kick of our own brings the next turn.
+  if (left == 0) [[maybe_unused]]
+    const ssize_t kicked = ::write(ring.kick.get(), &one, sizeof(one));
   // An interrupt too many does no harm.
   if (ring.call) [[maybe_unused]]
     const ssize_t told = ::write(ring.call.get(), &one, sizeof(one));

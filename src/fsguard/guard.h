@@ -31,6 +31,10 @@ inline constexpr std::size_t kMaxRings = 4;
 inline constexpr std::uint64_t kPassedFeatures = vhost::kFeatureVersion1 | vhost::kFeatureEventIdx |
                                                  vhost::kFeatureIndirect | vhost::kFeatureProtocol;
 
+/// Requests answered before QEMU's messages have their turn: a guest that adds new ones as fast as they are refused
+/// keeps nobody waiting. Small, because a test goes past it.
+inline constexpr std::size_t kRefusedPerTurn = 4;
+
 /// Messages of one socket, whole, each with its own descriptors.
 class MessageReader {
  public:

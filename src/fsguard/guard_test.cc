@@ -190,6 +190,17 @@ TEST_F(GuardTest, WhatWasUnderWayWhenTheServerDiedGetsAnError) {
   EXPECT_TRUE(ended_);
 }
 
+TEST_F(GuardTest, MoreThanATurnsRequestsAreRefusedInTurnsAndNoneIsForgotten) {
+  set_up_ring();
+  for (const int number : {0, 1, 2, 3, 0, 1}) request(static_cast<std::uint16_t>(number), 64);
+  server_.reset();
+  loop_->run_once(std::chrono::milliseconds(0));
+  EXPECT_EQ(guard_->refused(), kRefusedPerTurn);
+  turn();
+  EXPECT_EQ(guard_->refused(), 6U);
+  EXPECT_EQ(load<std::uint16_t>(kUsed + 2), 6);
+}
+
 TEST_F(GuardTest, AServerThatDiesWithAQuestionOpenLeavesQemuNoneTheWaiting) {
   say(qemu_, message(Request::get_vring_base, two(1, 0)));
   server_.reset();
