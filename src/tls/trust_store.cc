@@ -6,34 +6,19 @@
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
+#include "tls/openssl.h"
+
 namespace pinhole::tls {
 namespace {
-
-/// OpenSSL's newest complaint; the queue is empty afterwards.
-std::string openssl_error() {
-  const unsigned long code = ERR_peek_last_error();
-  ERR_clear_error();
-  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
-  return reason == nullptr ? "no reason given" : reason;
-}
-
-struct FreeX509 {
-  void operator()(X509* certificate) const { X509_free(certificate); }
-};
-struct FreeBio {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-};
 
 Result<int> add_certificates(X509_STORE* store, std::string_view pem) {
   constexpr std::size_t kLongestPem = std::size_t{16} << 20;
   if (pem.size() > kLongestPem)
     return fail("the certificates are longer than {} bytes", kLongestPem);
-  const std::unique_ptr<BIO, FreeBio> bio(
-      BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   int count = 0;
   while (true) {
-    const std::unique_ptr<X509, FreeX509> certificate(
-        PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+    const X509Ptr certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
     if (!certificate) break;
     if (X509_STORE_add_cert(store, certificate.get()) != 1) {
       return fail("cannot use a certificate: {}", openssl_error());
@@ -70,6 +55,10 @@ Result<TrustStore> TrustStore::host_and(std::string_view pem) {
 void TrustStore::use_in(void* ssl_context) const {
   SSL_CTX_set1_cert_store(static_cast<SSL_CTX*>(ssl_context),
                           static_cast<X509_STORE*>(store_.get()));
+}
+
+void TrustStore::use_for(void* ssl) const {
+  SSL_set1_verify_cert_store(static_cast<SSL*>(ssl), static_cast<X509_STORE*>(store_.get()));
 }
 
 }  // namespace pinhole::tls

@@ -21,6 +21,8 @@ class TrustStore {
 
   /// Makes a connection's context (SSL_CTX*, as libcurl hands it out) verify against this store.
   void use_in(void* ssl_context) const;
+  /// The same for one connection (SSL*).
+  void use_for(void* ssl) const;
 
  private:
   explicit TrustStore(std::shared_ptr<void> store) : store_(std::move(store)) {}
