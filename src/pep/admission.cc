@@ -42,6 +42,19 @@ std::string way_to_allow(const policy::Request& request, const policy::Verdict& 
   return fmt::format("if it is meant, add to your policy's egress.allow:  - {}", target);
 }
 
+/// Until connections are intercepted, only what could not be refused inside may pass.
+bool must_be_looked_into(const policy::Verdict& verdict) {
+  switch (verdict.handling) {
+    case policy::Handling::inspect:
+      return !verdict.whole_host;
+    case policy::Handling::tunnel:
+      return false;
+    case policy::Handling::raw:
+      return true;
+  }
+  return true;
+}
+
 }  // namespace
 
 Refusal record_refusal(Door& door, const RequestNote& note, Refusal refusal) {
@@ -59,6 +72,14 @@ std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request
                     .detail = verdict.reason,
                     .rule = verdict.rule,
                     .fix = way_to_allow(request, verdict)};
+    return std::unexpected(record_refusal(door, note, std::move(refusal)));
+  }
+  if (request.way == policy::Way::connect && must_be_looked_into(verdict)) {
+    Refusal refusal{.code = "denied_by_policy",
+                    .detail = fmt::format("what is inside a CONNECT to {}:{} cannot be looked into",
+                                          request.host.in_url(), request.port),
+                    .rule = verdict.rule,
+                    .fix = "ask for the https:// URL in absolute form"};
     return std::unexpected(record_refusal(door, note, std::move(refusal)));
   }
   if (declared_body > verdict.limits.request_body) {

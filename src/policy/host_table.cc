@@ -6,6 +6,8 @@
 namespace pinhole::policy {
 namespace {
 
+constexpr std::uint32_t kRawCode = 3U << 16;
+
 std::uint32_t reach_code(std::optional<http::Scheme> scheme, std::optional<std::uint16_t> port) {
   const std::uint32_t scheme_code = !scheme ? 0U : *scheme == http::Scheme::http ? 1U : 2U;
   return scheme_code << 16 | port.value_or(0);
@@ -43,9 +45,8 @@ std::optional<RuleIndex> covering_at(const HostRules& host, const Reach& reach,
   return std::nullopt;
 }
 
-std::optional<RuleIndex> covering_one(const std::vector<const HostRules*>& hosts,
-                                      const Reach& reach, std::string_view method,
-                                      const PathPattern& pattern) {
+std::optional<RuleIndex> covering_one(const HostList& hosts, const Reach& reach,
+                                      std::string_view method, const PathPattern& pattern) {
   for (const HostRules* host : hosts) {
     if (auto index = covering_at(*host, reach, method, pattern)) return index;
   }
@@ -54,18 +55,24 @@ std::optional<RuleIndex> covering_one(const std::vector<const HostRules*>& hosts
 
 }  // namespace
 
-std::vector<const ReachRules*> HostRules::at(http::Scheme scheme, std::uint16_t port,
-                                             std::size_t& steps) const {
+ReachList HostRules::at(http::Scheme scheme, std::uint16_t port, std::size_t& steps) const {
   const std::array codes = {reach_code(scheme, port), reach_code(std::nullopt, port),
                             reach_code(scheme, std::nullopt),
                             reach_code(std::nullopt, std::nullopt)};
-  std::vector<const ReachRules*> found;
+  ReachList found;
   for (const std::uint32_t code : codes) {
     ++steps;
     const auto found_rules = reaches.find(code);
     if (found_rules != reaches.end()) found.push_back(&found_rules->second);
   }
   return found;
+}
+
+std::optional<RuleIndex> HostRules::raw_at(std::uint16_t port, std::size_t& steps) const {
+  ++steps;
+  const auto found = reaches.find(kRawCode | port);
+  if (found == reaches.end()) return std::nullopt;
+  return found->second.whole;
 }
 
 void HostTable::insert(const Rule& rule, RuleIndex index) {
@@ -82,14 +89,21 @@ void HostTable::insert(const Rule& rule, RuleIndex index) {
       host = &*any_;
       break;
   }
+  host->kind = rule.host.kind;
   host->rules.push_back(index);
+  if (rule.raw) {
+    for (const Reach& reach : rule.reaches) {
+      auto& whole = host->reaches[kRawCode | reach.port.value_or(0)].whole;
+      if (!whole) whole = index;
+    }
+    return;
+  }
   for (const Reach& reach : rule.reaches) {
     insert_into(host->reaches[reach_code(reach.scheme, reach.port)], rule, index);
   }
 }
 
-void HostTable::append_below(std::string_view name, std::vector<const HostRules*>& out,
-                             std::size_t& steps) const {
+void HostTable::append_below(std::string_view name, HostList& out, std::size_t& steps) const {
   for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.')) {
     name.remove_prefix(dot + 1);
     ++steps;
@@ -98,9 +112,8 @@ void HostTable::append_below(std::string_view name, std::vector<const HostRules*
   }
 }
 
-std::vector<const HostRules*> HostTable::matching(const http::Host& host, bool any_means_any,
-                                                  std::size_t& steps) const {
-  std::vector<const HostRules*> found;
+HostList HostTable::matching(const http::Host& host, bool any_means_any, std::size_t& steps) const {
+  HostList found;
   ++steps;
   const auto exact = exact_.find(host.name);
   if (exact != exact_.end()) found.push_back(&exact->second);
@@ -110,8 +123,8 @@ std::vector<const HostRules*> HostTable::matching(const http::Host& host, bool a
   return found;
 }
 
-std::vector<const HostRules*> HostTable::covering(const HostPattern& pattern) const {
-  std::vector<const HostRules*> found;
+HostList HostTable::covering(const HostPattern& pattern) const {
+  HostList found;
   std::size_t steps = 0;
   switch (pattern.kind) {
     case HostPattern::Kind::exact:

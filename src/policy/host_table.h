@@ -10,6 +10,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include <boost/container/small_vector.hpp>
+#include <boost/container/static_vector.hpp>
+
 #include "http/host.h"
 #include "http/url.h"
 #include "policy/path_trie.h"
@@ -26,15 +29,22 @@ struct ReachRules {
   TextMap<PathTrie> by_method;
 };
 
+/// A scheme and a port can be given or open: four ways to be spoken of.
+using ReachList = boost::container::static_vector<const ReachRules*, 4>;
+
 /// The rules of one host pattern.
 struct HostRules {
+  HostPattern::Kind kind = HostPattern::Kind::exact;
   std::unordered_map<std::uint32_t, ReachRules> reaches;
   std::vector<RuleIndex> rules;  ///< in the order of the files
 
   /// Those for a scheme and port, the precise ones first; of an allow table there is at most one.
-  [[nodiscard]] std::vector<const ReachRules*> at(http::Scheme scheme, std::uint16_t port,
-                                                  std::size_t& steps) const;
+  [[nodiscard]] ReachList at(http::Scheme scheme, std::uint16_t port, std::size_t& steps) const;
+  /// The tcp:// rule of an allow table for this port.
+  [[nodiscard]] std::optional<RuleIndex> raw_at(std::uint16_t port, std::size_t& steps) const;
 };
+/// Enough room for a name of usual depth; deeper ones allocate.
+using HostList = boost::container::small_vector<const HostRules*, 8>;
 
 class HostTable {
  public:
@@ -43,16 +53,15 @@ class HostTable {
   /// The patterns that match `host`, the most precise first. An IP address is matched only by a
   /// rule that spells it, and "*" is for names of at least two labels; with `any_means_any`, as for
   /// denies, "*" is for everything.
-  [[nodiscard]] std::vector<const HostRules*> matching(const http::Host& host, bool any_means_any,
-                                                       std::size_t& steps) const;
+  [[nodiscard]] HostList matching(const http::Host& host, bool any_means_any,
+                                  std::size_t& steps) const;
   /// The patterns that match whatever `pattern` matches.
-  [[nodiscard]] std::vector<const HostRules*> covering(const HostPattern& pattern) const;
+  [[nodiscard]] HostList covering(const HostPattern& pattern) const;
 
   [[nodiscard]] const HostRules* any() const { return any_ ? &*any_ : nullptr; }
 
  private:
-  void append_below(std::string_view name, std::vector<const HostRules*>& out,
-                    std::size_t& steps) const;
+  void append_below(std::string_view name, HostList& out, std::size_t& steps) const;
 
   TextMap<HostRules> exact_;
   TextMap<HostRules> below_;

@@ -6,10 +6,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "base/printable.h"
-#include "base/strings.h"
-#include "http/header.h"
 #include "policy/host_table.h"
+#include "policy/sections.h"
 #include "yaml/mapping_reader.h"
 
 namespace pinhole::policy {
@@ -26,6 +24,10 @@ constexpr std::size_t kMostPatterns = 200'000;  // methods × paths × ports of 
 constexpr std::array<std::string_view, 10> kTopLevelKeys = {
     "version", "egress",  "internal", "ca",       "limits",
     "audit",   "secrets", "ceiling",  "resolver", "upstream_proxy"};
+
+/// They name sources of secrets, or lead to addresses and trust beside the public ones.
+constexpr std::array<std::string_view, 5> kUsersKeys = {"internal", "ca", "secrets", "resolver",
+                                                        "upstream_proxy"};
 
 std::string_view to_string(LayerKind kind) {
   switch (kind) {
@@ -56,16 +58,10 @@ class LayerReader {
                fmt::format("version {} is not known; this program knows version 1", *version));
     }
     const Node* egress = r.optional_mapping("egress");
-    const auto internal = r.list("internal");
-    const Node* ca = r.optional_mapping("ca");
-    const Node* limits = r.optional_mapping("limits");
-    const Node* audit = r.optional_mapping("audit");
+    r.leave({"internal", "ca", "limits", "audit", "secrets", "resolver", "upstream_proxy"});
     PINHOLE_TRY_VOID(r.finish());
     if (egress != nullptr) PINHOLE_TRY_VOID(read_egress(*egress));
-    for (const Node& item : internal) PINHOLE_TRY_VOID(read_internal(item));
-    if (ca != nullptr) PINHOLE_TRY_VOID(read_ca(*ca));
-    if (limits != nullptr) PINHOLE_TRY_VOID(read_limits(*limits));
-    if (audit != nullptr) PINHOLE_TRY_VOID(read_audit(*audit));
+    PINHOLE_TRY_VOID(read_sections());
     PINHOLE_TRY_VOID(check_rule_limits());
     return std::move(content_);
   }
@@ -77,13 +73,9 @@ class LayerReader {
 
   /// Whatever this version could only ignore must not look as if it were in force.
   void refuse_top_level(MappingReader& r) {
-    for (const std::string_view key : {"secrets", "ceiling", "resolver", "upstream_proxy"}) {
-      if (std::ranges::find(layer_.foreign_keys, key) == layer_.foreign_keys.end()) {
-        r.refuse(key, kUnsupported);
-      }
-    }
+    r.refuse("ceiling", kUnsupported);
     if (is_users_word(layer_.kind)) return;
-    for (const std::string_view key : {"internal", "ca"}) {
+    for (const std::string_view key : kUsersKeys) {
       r.refuse(key, fmt::format("may be said by the user's own file or a flag only, not by {} file",
                                 to_string(layer_.kind)));
     }
@@ -134,68 +126,38 @@ class LayerReader {
     return {};
   }
 
-  Result<void> read_internal(const Node& item) {
-    PINHOLE_TRY(const std::string text,
-                yaml::read_string(document_, item, "an item of \"internal\""));
-    constexpr std::string_view kForm =
-        "\"internal\" expects \"name:port -> address:port\", found {}";
-    const std::size_t arrow = text.find("->");
-    if (arrow == std::string::npos) {
-      return error(item.mark, fmt::format(kForm, yaml::describe(item)));
+  Result<void> read_sections() {
+    MappingReader r(document_, document_.root, "the file", true);
+    r.leave(kTopLevelKeys);
+    for (const std::string& key : layer_.foreign_keys) r.leave({std::string_view(key)});
+    const auto internal = r.list("internal");
+    const Node* ca = r.optional_mapping("ca");
+    const Node* limits = r.optional_mapping("limits");
+    const Node* audit = r.optional_mapping("audit");
+    const Node* secrets = r.optional_mapping("secrets");
+    const Node* resolver = r.optional_node("resolver");
+    const Node* proxy = r.optional_node("upstream_proxy");
+    PINHOLE_TRY_VOID(r.finish());
+    PINHOLE_TRY(content_.internal, read_internal(document_, internal));
+    if (ca != nullptr) {
+      PINHOLE_TRY(content_.ca, read_ca(document_, *ca));
     }
-    const auto name = http::parse_authority(trim(std::string_view(text).substr(0, arrow)));
-    if (!name) return error(item.mark, name.error().detail);
-    const auto address = http::parse_endpoint(trim(std::string_view(text).substr(arrow + 2)));
-    const std::optional<std::uint16_t> port = name->port;
-    if (!port || !address) return error(item.mark, fmt::format(kForm, yaml::describe(item)));
-    for (const Internal& other : content_.internal) {
-      if (other.host == name->host && other.port == *port) {
-        return error(item.mark,
-                     fmt::format("{}:{} is given twice", name->host.in_url(), other.port));
-      }
+    if (limits != nullptr) {
+      PINHOLE_TRY(content_.limits, read_limits(document_, *limits));
     }
-    if (content_.internal.size() >= kMostInternal) {
-      return error(item.mark, fmt::format("more than {} internal hosts", kMostInternal));
+    if (audit != nullptr) {
+      PINHOLE_TRY(content_.audit, read_audit(document_, *audit));
     }
-    content_.internal.push_back({name->host, *port, *address});
-    return {};
-  }
-
-  Result<void> read_ca(const Node& node) {
-    for (const Node& value : node.items) {
-      const auto host = http::normalise_host(value.key);
-      if (!host) return error(value.key_mark, host.error().detail);
-      PINHOLE_TRY(const std::string file, yaml::read_string(document_, value, "\"ca\""));
-      if (!file.starts_with('/') || file.contains('\n')) {
-        return error(value.mark, fmt::format("\"ca\" expects the full path of a PEM file, found {}",
-                                             yaml::describe(value)));
-      }
-      for (const HostCa& other : content_.ca) {
-        if (other.host == *host) {
-          return error(value.key_mark, fmt::format("{} is given twice", host->in_url()));
-        }
-      }
-      if (content_.ca.size() >= kMostInternal) {
-        return error(value.key_mark, fmt::format("more than {} hosts", kMostInternal));
-      }
-      content_.ca.push_back({*host, file});
+    if (secrets != nullptr) {
+      PINHOLE_TRY(content_.secrets, read_secrets(document_, *secrets));
+    }
+    if (resolver != nullptr) {
+      PINHOLE_TRY(content_.resolver, read_resolver(document_, *resolver));
+    }
+    if (proxy != nullptr) {
+      PINHOLE_TRY(content_.upstream_proxy, read_upstream_proxy(document_, *proxy));
     }
     return {};
-  }
-
-  Result<void> read_limits(const Node& node) {
-    MappingReader r(document_, node, "\"limits\"");
-    content_.limits.connections = r.optional_u64("connections", {1, 65536});
-    content_.limits.request_body = r.optional_size("request_body");
-    content_.limits.response_body = r.optional_size("response_body");
-    content_.limits.header_bytes = r.optional_size("header_bytes", {1 << 10, 1 << 20});
-    content_.limits.idle = r.optional_duration("idle");
-    if (content_.limits.idle && content_.limits.idle->count() < 1000) {
-      r.report(node.find("idle")->mark, "\"idle\" is less than a second");
-    }
-    r.refuse("rate", kUnsupported);
-    r.refuse("concurrent", kUnsupported);
-    return r.finish();
   }
 
   /// A rule that grants more than its own file allows at all is a promise that nobody keeps.
@@ -212,32 +174,6 @@ class LayerReader {
     }
     return {};
   }
-
-  Result<void> read_audit(const Node& node) {
-    MappingReader r(document_, node, "\"audit\"");
-    const auto bodies = r.optional_choice("bodies", {"size", "digest"});
-    if (bodies == "digest") {
-      r.report(node.find("bodies")->mark, "bodies: digest is not supported by this version",
-               "size");
-    }
-    const auto sync = r.optional_choice("sync", {"off", "batch", "each"});
-    if (sync && *sync != "off") {
-      r.report(node.find("sync")->mark,
-               fmt::format("sync: {} is not supported by this version", *sync), "off");
-    }
-    const auto redact = r.string_list("redact");
-    PINHOLE_TRY_VOID(r.finish());
-    for (const std::string& name : redact) {
-      if (!http::is_token(name)) {
-        return error(node.find("redact")->mark,
-                     fmt::format("\"{}\" is not the name of a header", printable(name, 40)));
-      }
-      content_.redact.push_back(to_lower(name));
-    }
-    return {};
-  }
-
-  static constexpr std::size_t kMostInternal = 1000;
 
   const Layer& layer_;
   const Document& document_;

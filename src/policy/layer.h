@@ -34,6 +34,13 @@ struct GivenLimits {
   std::optional<std::uint64_t> response_body;
   std::optional<std::uint64_t> header_bytes;
   std::optional<std::chrono::milliseconds> idle;
+  std::optional<Rate> rate;
+  std::optional<std::uint64_t> concurrent;
+};
+
+struct GivenAudit {
+  AuditSettings settings;
+  std::vector<std::string> redact;  ///< lower case
 };
 
 struct LayerContent {
@@ -42,7 +49,10 @@ struct LayerContent {
   std::vector<Internal> internal;
   std::vector<HostCa> ca;
   GivenLimits limits;
-  std::vector<std::string> redact;  ///< lower case
+  GivenAudit audit;
+  std::vector<SecretSpec> secrets;
+  std::vector<http::Endpoint> resolver;
+  std::optional<UpstreamProxy> upstream_proxy;
 };
 
 /// Reads and checks one file; rules that can never be reached are errors here.

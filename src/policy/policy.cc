@@ -6,20 +6,16 @@
 #include <utility>
 
 #include "base/sha256.h"
-#include "policy/reason.h"
+#include "policy/decision.h"
 #include "policy/tables.h"
 
 namespace pinhole::policy {
 namespace {
 
-constexpr std::size_t kLongestMethod = 32;
 constexpr std::size_t kLongestPath = 300;  // in a reason
 
 constexpr std::string_view kAlwaysRedacted[] = {"authorization", "cookie", "proxy-authorization",
                                                 "set-cookie"};
-
-/// What a request matched in the allow table, or nothing.
-using Match = std::optional<RuleIndex>;
 
 template <typename T>
 void lower_to(T& value, const std::optional<T>& given, bool& said) {
@@ -37,6 +33,11 @@ class LimitsMerge {
     lower_to(limits_.bodies.response_body, given.response_body, response_body_);
     lower_to(limits_.header_bytes, given.header_bytes, header_bytes_);
     lower_to(limits_.idle, given.idle, idle_);
+    if (given.rate) limits_.rate = limits_.rate ? slower(*limits_.rate, *given.rate) : *given.rate;
+    if (given.concurrent) {
+      limits_.concurrent =
+          std::min(limits_.concurrent.value_or(*given.concurrent), *given.concurrent);
+    }
   }
   [[nodiscard]] const Limits& limits() const { return limits_; }
 
@@ -58,12 +59,6 @@ void append_warnings(const Rule& rule, std::vector<std::string>& warnings) {
   }
 }
 
-BodyLimits limits_of(const Rule& rule, const BodyLimits& all) {
-  return {
-      .request_body = std::min(rule.request_body.value_or(all.request_body), all.request_body),
-      .response_body = std::min(rule.response_body.value_or(all.response_body), all.response_body)};
-}
-
 bool below_prefix(std::string_view path, std::string_view prefix) {
   if (!path.starts_with(prefix)) return false;
   return prefix.ends_with('/') || path.size() == prefix.size() || path[prefix.size()] == '/';
@@ -74,33 +69,6 @@ bool matches(const Builtin& builtin, const Request& request) {
          request.scheme == http::Scheme::http && request.host.name == builtin.host &&
          request.port == builtin.port && below_prefix(request.path, builtin.path_prefix) &&
          request.other_methods.empty() && http::path_readings(request.path).size() == 1;
-}
-
-/// The first rule of a table that matches one reading of the request.
-Match find_in(const std::vector<const HostRules*>& hosts, const Request& request,
-              std::span<const std::string> path, std::size_t& steps) {
-  for (const HostRules* host : hosts) {
-    for (const ReachRules* rules : host->at(request.scheme, request.port, steps)) {
-      if (auto index = find_rule(*rules, request.method, path, steps)) return index;
-    }
-  }
-  return std::nullopt;
-}
-
-/// The first rule of a kind (ReachRules' whole, partial, tunnel).
-Match find_kind(const std::vector<const HostRules*>& hosts, const Request& request,
-                Match ReachRules::* kind, std::size_t& steps) {
-  for (const HostRules* host : hosts) {
-    for (const ReachRules* rules : host->at(request.scheme, request.port, steps)) {
-      if (rules->*kind) return rules->*kind;
-    }
-  }
-  return std::nullopt;
-}
-
-Verdict denied(std::string rule, std::string reason) {
-  return {
-      .action = Action::deny, .rule = std::move(rule), .reason = std::move(reason), .limits = {}};
 }
 
 /// Puts the content of files into tables, layer by layer.
@@ -122,7 +90,10 @@ class Compiler {
       tables_.internal[internal_key(line.host, line.port)] = line.address;
     }
     for (HostCa& line : content.ca) tables_.ca[line.host.name] = std::move(line.file);
-    tables_.redact.insert(tables_.redact.end(), content.redact.begin(), content.redact.end());
+    for (SecretSpec& secret : content.secrets) put(std::move(secret));
+    if (!content.resolver.empty()) tables_.resolver = std::move(content.resolver);
+    if (content.upstream_proxy) tables_.upstream_proxy = std::move(content.upstream_proxy);
+    add(content.audit);
     limits_.add(content.limits);
     canonical_.update(canonical_text(layer));
     return {};
@@ -140,6 +111,8 @@ class Compiler {
   }
 
   Tables finish() {
+    std::ranges::sort(tables_.secrets, {}, &SecretSpec::name);
+    warn_of_unknown_secrets();
     tables_.limits = limits_.limits();
     std::ranges::sort(tables_.redact);
     const auto [first, last] = std::ranges::unique(tables_.redact);
@@ -149,6 +122,30 @@ class Compiler {
   }
 
  private:
+  void put(SecretSpec secret) {
+    std::erase_if(tables_.secrets, [&](const SecretSpec& s) { return s.name == secret.name; });
+    tables_.secrets.push_back(std::move(secret));
+  }
+
+  void add(const GivenAudit& audit) {
+    tables_.audit.bodies = std::max(tables_.audit.bodies, audit.settings.bodies);
+    tables_.audit.sync = std::max(tables_.audit.sync, audit.settings.sync);
+    tables_.redact.insert(tables_.redact.end(), audit.redact.begin(), audit.redact.end());
+  }
+
+  /// A project may name what only the user can define; until then its requests go without.
+  void warn_of_unknown_secrets() {
+    for (const Rule& rule : tables_.allow_rules) {
+      for (const std::string& name : rule.secrets.value_or(std::vector<std::string>())) {
+        if (std::ranges::find(tables_.secrets, name, &SecretSpec::name) != tables_.secrets.end())
+          continue;
+        tables_.warnings.push_back(fmt::format(
+            "{}: no file defines the secret {}; the user's own file can, under \"secrets\"",
+            rule.id, name));
+      }
+    }
+  }
+
   Tables tables_{.redact = {std::begin(kAlwaysRedacted), std::end(kAlwaysRedacted)}};
   LimitsMerge limits_;
   Sha256 canonical_;
@@ -195,105 +192,6 @@ std::string Request::text() const {
   return text;
 }
 
-/// One decision: the tables, the request and what has been looked up for it.
-class Decision {
- public:
-  Decision(const Tables& tables, const Request& request, std::size_t& steps)
-      : tables_(tables),
-        request_(request),
-        steps_(steps),
-        denies_(tables.deny.matching(request.host, true, steps)),
-        allows_(tables.allow.matching(request.host, false, steps)) {}
-
-  Verdict decide() {
-    if (request_.way == Way::connect) return decide_connect();
-    Verdict verdict = decide_request(request_);
-    // Some frameworks act on a header instead of on the method: what it names is asked for as well.
-    for (const std::string& method : request_.other_methods) {
-      if (!verdict.allowed()) break;
-      // No request line may hold such a method; cut off, it could match a rule that is not about it.
-      if (method.size() > kLongestMethod) {
-        return denied("default", fmt::format("a header replaces the method by one of over {} bytes",
-                                             kLongestMethod));
-      }
-      Request other = request_;
-      other.method = http::is_token(method) ? method : "?";
-      const Verdict second = decide_request(other);
-      if (second.allowed()) continue;
-      verdict = second;
-      verdict.reason += " (a header replaces the method)";
-    }
-    return verdict;
-  }
-
- private:
-  Verdict decide_request(const Request& request) {
-    const auto readings = http::path_readings(request.path);
-    for (const http::Segments& path : readings) {
-      if (const Match deny = find_in(denies_, request, path, steps_))
-        return denied_by(*deny, request);
-    }
-    std::vector<RuleIndex> found;
-    for (const http::Segments& path : readings) {
-      if (const Match allow = find_in(allows_, request, path, steps_)) found.push_back(*allow);
-    }
-    if (found.empty()) return denied("default", why_not(request, allows_, tables_.allow_rules));
-    if (found.size() < readings.size()) {
-      return denied(
-          "default",
-          fmt::format("servers read the path of {} in more than one way, and {} allows only "
-                      "one of them",
-                      request.text(), tables_.allow_rules[found.front()].id));
-    }
-    return allowed_by(found, request);
-  }
-
-  Verdict decide_connect() {
-    if (const Match deny = find_kind(denies_, request_, &ReachRules::whole, steps_)) {
-      return denied_by(*deny, request_);
-    }
-    if (const Match deny = find_kind(denies_, request_, &ReachRules::partial, steps_)) {
-      const Rule& rule = tables_.deny_rules[*deny];
-      return denied(rule.id, why_not_unseen(request_, rule));
-    }
-    Match allow = find_kind(allows_, request_, &ReachRules::whole, steps_);
-    if (!allow) allow = find_kind(allows_, request_, &ReachRules::tunnel, steps_);
-    if (!allow) return denied("default", why_not(request_, allows_, tables_.allow_rules));
-    return allowed_by({*allow}, request_);
-  }
-
-  Verdict denied_by(RuleIndex index, const Request& request) {
-    const std::string& id = tables_.deny_rules[index].id;
-    return denied(id, fmt::format("{} matches deny rule at {}", request.text(), id));
-  }
-
-  /// Several rules where the path has several readings: the smallest limits count.
-  Verdict allowed_by(const std::vector<RuleIndex>& found, const Request& request) {
-    const Rule& rule = tables_.allow_rules[found.front()];
-    const bool is_internal = tables_.internal.contains(internal_key(request.host, request.port));
-    for (const RuleIndex index : found) {
-      const Rule& each = tables_.allow_rules[index];
-      if (each.host.kind != HostPattern::Kind::any || !is_internal) continue;
-      return denied(
-          "default",
-          fmt::format("\"*\" ({}) is for public hosts, and {}:{} is internal: allow it by name",
-                      each.id, request.host.in_url(), request.port));
-    }
-    BodyLimits limits = tables_.limits.bodies;
-    for (const RuleIndex index : found) limits = limits_of(tables_.allow_rules[index], limits);
-    return {.action = Action::allow,
-            .rule = rule.id,
-            .reason = fmt::format("{} matches allow rule at {}", request.text(), rule.id),
-            .limits = limits};
-  }
-
-  const Tables& tables_;
-  const Request& request_;
-  std::size_t& steps_;
-  std::vector<const HostRules*> denies_;
-  std::vector<const HostRules*> allows_;
-};
-
 Policy::Policy() : tables_(std::make_shared<const Tables>(Compiler().finish())) {}
 
 Result<Policy> Policy::compile(std::vector<Layer> layers, std::vector<Builtin> builtins) {
@@ -311,7 +209,7 @@ Verdict Policy::decide(const Request& request, std::size_t* steps) const {
     return {.action = Action::allow,
             .rule = builtin.id,
             .reason = fmt::format("{} matches {}", request.text(), builtin.id),
-            .limits = tables_->limits.bodies};
+            .limits = {tables_->limits.bodies, {}, {}}};
   }
   std::size_t uncounted = 0;
   return Decision(*tables_, request, steps != nullptr ? *steps : uncounted).decide();
@@ -320,16 +218,7 @@ Verdict Policy::decide(const Request& request, std::size_t* steps) const {
 bool Policy::may_resolve(const http::Host& host, std::uint16_t port) const {
   const auto is_builtin = [&](const Builtin& b) { return b.host == host.name && b.port == port; };
   if (std::ranges::any_of(tables_->builtins, is_builtin)) return true;
-  std::size_t steps = 0;
-  const auto allows = tables_->allow.matching(host, false, steps);
-  const auto denies = tables_->deny.matching(host, true, steps);
-  for (const http::Scheme scheme : {http::Scheme::https, http::Scheme::http}) {
-    const Request any{.scheme = scheme, .host = host, .port = port};
-    const bool allowed = std::ranges::any_of(
-        allows, [&](const HostRules* rules) { return !rules->at(scheme, port, steps).empty(); });
-    if (allowed && !find_kind(denies, any, &ReachRules::whole, steps)) return true;
-  }
-  return false;
+  return Decision::may_be_reached(*tables_, host, port);
 }
 
 std::optional<http::Endpoint> Policy::internal_address(const http::Host& host,
@@ -351,6 +240,18 @@ std::vector<std::string> Policy::ca_files() const {
   return {files.begin(), files.end()};
 }
 
+const std::vector<SecretSpec>& Policy::secrets() const { return tables_->secrets; }
+
+bool Policy::secret_may_go(std::string_view name, const http::Host& host) const {
+  const auto found = std::ranges::find(tables_->secrets, name, &SecretSpec::name);
+  return found != tables_->secrets.end() && found->may_go_to(host);
+}
+
+const std::vector<http::Endpoint>& Policy::resolver_servers() const { return tables_->resolver; }
+const std::optional<UpstreamProxy>& Policy::upstream_proxy() const {
+  return tables_->upstream_proxy;
+}
+const AuditSettings& Policy::audit() const { return tables_->audit; }
 const Limits& Policy::limits() const { return tables_->limits; }
 const std::vector<std::string>& Policy::redacted_headers() const { return tables_->redact; }
 const std::string& Policy::hash() const { return tables_->hash; }

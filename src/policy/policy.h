@@ -22,6 +22,8 @@
 #include "http/host.h"
 #include "http/request.h"
 #include "http/url.h"
+#include "policy/limits.h"
+#include "policy/secret_spec.h"
 #include "yaml/yaml.h"
 
 namespace pinhole::policy {
@@ -39,20 +41,6 @@ struct Layer {
 
 /// The top-level keys that belong to the policy: what the VM description's reader leaves alone.
 std::span<const std::string_view> top_level_keys();
-
-/// Of one exchange, in bytes.
-struct BodyLimits {
-  std::uint64_t request_body = std::uint64_t{64} << 20;
-  std::uint64_t response_body = std::uint64_t{2} << 30;
-};
-
-/// Of the whole door.
-struct Limits {
-  std::uint64_t connections = 256;
-  std::uint64_t header_bytes = 64 << 10;
-  std::chrono::milliseconds idle = std::chrono::seconds(120);
-  BodyLimits bodies;
-};
 
 enum class Way {
   request,  ///< method, scheme, path are known
@@ -78,14 +66,28 @@ struct Request {
 
 enum class Action { allow, deny };
 
+/// What becomes of an allowed CONNECT (of an allowed request it is always inspect).
+enum class Handling {
+  inspect,  ///< TLS is intercepted, plain HTTP read; each request inside is decided anew
+  tunnel,   ///< TLS passes untouched; its server name must be the host (`tls: tunnel`)
+  raw,      ///< bytes pass unseen (`tcp://`)
+};
+
 struct Verdict {
   Action action = Action::deny;
+  Handling handling = Handling::inspect;
   /// "pinhole.yaml:17", "builtin:…", or "default" where no rule spoke.
   std::string rule = "default";
   /// One line for people: "host api.example.com is allowed only for GET /v1/models
   /// (pinhole.yaml:12)".
   std::string reason;
-  BodyLimits limits;
+  /// Of an allowed request; `rule` is what its counters are kept by.
+  RuleLimits limits;
+  /// The only secrets that may be put into this request; nothing where the rule does not say.
+  std::optional<std::vector<std::string>> secrets = std::nullopt;
+  /// Of a CONNECT to inspect: a rule allows the whole host and no deny is narrower, so that no
+  /// https request inside could be refused.
+  bool whole_host = false;
 
   [[nodiscard]] bool allowed() const { return action == Action::allow; }
 };
@@ -98,6 +100,24 @@ struct Builtin {
   std::uint16_t port = 80;
   std::string path_prefix = "/";  ///< whole segments; "/canary/" allows everything below
   http::Endpoint address;
+};
+
+/// How the audit is kept. Each value is stronger than the one before it; of several layers the
+/// strongest counts, so that no file can ask for less than another one wants.
+struct AuditSettings {
+  enum class Bodies { size, digest };
+  enum class Sync { off, batch, each };
+  Bodies bodies = Bodies::size;
+  Sync sync = Sync::off;
+  bool operator==(const AuditSettings&) const = default;
+};
+
+/// `upstream_proxy: http://host:port`. It resolves the names itself, so that no address can be
+/// checked: only rules that spell the host exactly can allow anything.
+struct UpstreamProxy {
+  http::Host host;
+  std::uint16_t port = 0;
+  bool operator==(const UpstreamProxy&) const = default;
 };
 
 struct Tables;
@@ -126,6 +146,16 @@ class Policy {
   [[nodiscard]] std::optional<std::string> ca_file(const http::Host& host) const;
   /// All of them, each once.
   [[nodiscard]] std::vector<std::string> ca_files() const;
+
+  /// In the order of their names. The sources are for whoever reads the values, not for the door.
+  [[nodiscard]] const std::vector<SecretSpec>& secrets() const;
+  /// Whether the secret's hosts name this one. False for a name that no layer defines.
+  [[nodiscard]] bool secret_may_go(std::string_view name, const http::Host& host) const;
+
+  /// `resolver:`: the name servers to ask instead of the host's; empty where nothing is said.
+  [[nodiscard]] const std::vector<http::Endpoint>& resolver_servers() const;
+  [[nodiscard]] const std::optional<UpstreamProxy>& upstream_proxy() const;
+  [[nodiscard]] const AuditSettings& audit() const;
 
   [[nodiscard]] const Limits& limits() const;
   /// Lower-case names of header fields whose values never reach the audit.

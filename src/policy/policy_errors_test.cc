@@ -67,28 +67,90 @@ TEST(PolicyErrors, WhatIsNotEnforcedYetIsRefused) {
   EXPECT_EQ(
       error_of("egress: {use: [npm]}"),
       "p.yaml:1:10: \"use\" is not supported by this version; write the hosts under \"allow\"");
-  for (const std::string key : {"secrets", "ceiling", "resolver", "upstream_proxy"}) {
-    EXPECT_EQ(error_of(key + ": {}"),
-              "p.yaml:1:1: \"" + key + "\" is not supported by this version");
-  }
-  EXPECT_EQ(allow("tcp://db.example.com:5432"),
-            "p.yaml:3:7: tcp:// rules are not supported by this version");
-  EXPECT_EQ(allow("{host: a.com, secrets: [K]}"),
-            "p.yaml:3:21: \"secrets\" is not supported by this version; no secret is put into any "
-            "request");
-  EXPECT_EQ(allow("{host: a.com, limits: {rate: 120/min}}"),
-            "p.yaml:3:30: \"rate\" is not supported by this version");
-  EXPECT_EQ(allow("{host: a.com, limits: {concurrent: 4}}"),
-            "p.yaml:3:30: \"concurrent\" is not supported by this version");
-  EXPECT_EQ(error_of("audit: {bodies: digest}"),
-            "p.yaml:1:17: bodies: digest is not supported by this version; did you mean \"size\"?");
-  EXPECT_EQ(error_of("audit: {sync: each}"),
-            "p.yaml:1:15: sync: each is not supported by this version; did you mean \"off\"?");
+  EXPECT_EQ(error_of("ceiling: []"), "p.yaml:1:1: \"ceiling\" is not supported by this version");
+}
+
+TEST(PolicyErrors, RawRules) {
+  EXPECT_EQ(allow("tcp://db.example.com:5432"), "no error");
+  EXPECT_EQ(allow("{host: \"tcp://db.example.com:5432\", limits: {concurrent: 4}}"), "no error");
+  EXPECT_EQ(deny("tcp://db.example.com"), "no error");
+  EXPECT_EQ(allow("tcp://db.example.com"),
+            "p.yaml:3:7: a tcp:// rule needs a port, as in tcp://db.example.com:5432");
+  EXPECT_EQ(allow("tcp://db.example.com:1/x"), "p.yaml:3:29: a tcp:// rule has no path");
+  EXPECT_EQ(allow("GET tcp://db.example.com:1"),
+            "p.yaml:3:7: a tcp:// rule has no methods: its bytes are not looked into");
+  EXPECT_EQ(allow("{host: \"tcp://a.com:1\", tls: tunnel}"),
+            "p.yaml:3:31: \"tls\" does not go with tcp://");
+}
+
+TEST(PolicyErrors, SecretsAndRatesOfRules) {
+  EXPECT_EQ(allow("{host: a.com, secrets: [K], limits: {rate: 120/min, concurrent: 4}}"),
+            "no error");
+  EXPECT_EQ(allow("{host: a.com, secrets: [k-1]}"),
+            "p.yaml:3:31: \"k-1\" is not the name of a secret");
+  EXPECT_EQ(allow("{host: a.com, tls: tunnel, secrets: [K]}"),
+            "p.yaml:3:34: no secret can be put into bytes that are not looked into; leave "
+            "\"secrets\" out");
+  EXPECT_EQ(deny("{host: a.com, secrets: [K]}"),
+            "p.yaml:3:21: \"secrets\" has no meaning in a deny rule");
+  EXPECT_EQ(allow("{host: a.com, limits: {rate: 120}}"),
+            "p.yaml:3:36: \"rate\" expects a rate such as 10/s, 120/min, 1000/h or 5000/day, found "
+            "\"120\"");
+  EXPECT_EQ(allow("{host: a.com, limits: {rate: 0/s}}").substr(0, 19), "p.yaml:3:36: \"rate\"");
+  EXPECT_EQ(allow("{host: a.com, limits: {concurrent: 0}}"),
+            "p.yaml:3:42: \"concurrent\" is 0; at least 1 is needed");
+}
+
+TEST(PolicyErrors, Secrets) {
+  const auto secret = [](const std::string& value) {
+    return error_of("secrets: {K: " + value + "}");
+  };
+  EXPECT_EQ(secret("{from: \"env:K\", hosts: [a.com, \"*.b.com\"], header: X-Api-Key, "
+                   "placeholder: sk-ant-, in: [query, body]}"),
+            "no error");
+  EXPECT_EQ(secret("{from: \"file:/run/key\", hosts: [a.com]}"), "no error");
+  EXPECT_EQ(secret("{from: \"cmd:pass show key\", hosts: [a.com]}"), "no error");
+  EXPECT_EQ(secret("{from: s3cr3t, hosts: [a.com]}"),
+            "p.yaml:1:21: \"from\" expects env:NAME, file:/full/path or cmd:COMMAND, never the "
+            "value itself");
+  EXPECT_EQ(secret("{from: \"file:key\", hosts: [a.com]}").substr(0, 19), "p.yaml:1:21: \"from\"");
+  EXPECT_EQ(secret("{from: \"env:K\"}"), "p.yaml:1:14: a secret needs \"hosts\": where it may go");
+  EXPECT_EQ(secret("{from: \"env:K\", hosts: [\"*\"]}"),
+            "p.yaml:1:38: a secret for every host is no secret; name the hosts");
+  EXPECT_EQ(
+      secret("{from: \"env:K\", hosts: [\"a.com:80\"]}"),
+      "p.yaml:1:38: a secret's hosts are names without a port; a rule says which port is open");
+  EXPECT_EQ(secret("{from: \"env:K\", hosts: [a.com], header: Host}"),
+            "p.yaml:1:54: no secret can go into the header \"host\"");
+  EXPECT_EQ(secret("{from: \"env:K\", hosts: [a.com], placeholder: \"a b\"}"),
+            "p.yaml:1:59: \"placeholder\" expects at most 32 letters, digits, \"_\" and \"-\"");
+  EXPECT_EQ(secret("{from: \"env:K\", hosts: [a.com], in: [path]}"),
+            "p.yaml:1:51: \"in\" knows query and body, found \"path\"");
+  EXPECT_EQ(error_of("secrets: {a-b: {from: \"env:K\", hosts: [a.com]}}"),
+            "p.yaml:1:11: \"a-b\" is not the name of a secret: letters, digits and \"_\", at most "
+            "64, as for a variable");
+}
+
+TEST(PolicyErrors, ResolverAndProxy) {
+  EXPECT_EQ(error_of("resolver: 9.9.9.9"), "no error");
+  EXPECT_EQ(error_of("resolver: [\"9.9.9.9:5353\", \"[2620:fe::fe]:53\", \"2620:fe::9\"]"),
+            "no error");
+  EXPECT_EQ(error_of("resolver: dns.example.com"),
+            "p.yaml:1:11: \"resolver\" expects the address of a name server, such as 9.9.9.9 or "
+            "[2620:fe::fe]:53, found \"dns.example.com\"");
+  EXPECT_EQ(error_of("resolver: []"), "p.yaml:1:11: \"resolver\" expects 1 to 8 name servers");
+  EXPECT_EQ(error_of("upstream_proxy: http://proxy.corp:3128"), "no error");
+  EXPECT_EQ(error_of("upstream_proxy: http://proxy.corp"),
+            "p.yaml:1:17: \"upstream_proxy\" needs a port: http://host:port");
+  EXPECT_EQ(error_of("upstream_proxy: socks5://proxy.corp:1080"),
+            "p.yaml:1:17: \"upstream_proxy\" expects http://host:port, found "
+            "\"socks5://proxy.corp:1080\"");
 }
 
 TEST(PolicyErrors, SomeThingsOnlyTheUserMaySay) {
   const char* kInternal = "internal: [\"a.corp:80 -> 10.0.0.1:80\"]";
   const char* kCa = "ca: {a.corp: /x.pem}";
+  const char* kSecrets = "secrets: {K: {from: \"env:K\", hosts: [a.com]}}";
   for (const LayerKind kind : {LayerKind::user, LayerKind::session}) {
     EXPECT_EQ(error_of(kInternal, kind), "no error");
     EXPECT_EQ(error_of(kCa, kind), "no error");
@@ -100,6 +162,12 @@ TEST(PolicyErrors, SomeThingsOnlyTheUserMaySay) {
       error_of(kCa, LayerKind::project),
       "p.yaml:1:1: \"ca\" may be said by the user's own file or a flag only, not by a project's "
       "file");
+  for (const char* text : {kSecrets, "resolver: 9.9.9.9", "upstream_proxy: http://p:1"}) {
+    EXPECT_EQ(error_of(text, LayerKind::session), "no error");
+    EXPECT_TRUE(error_of(text, LayerKind::project)
+                    .ends_with("may be said by the user's own file or a flag only, not by a "
+                               "project's file"));
+  }
   EXPECT_EQ(error_of(kInternal, LayerKind::organisation).substr(0, 20), "p.yaml:1:1: \"interna");
 }
 
@@ -117,7 +185,8 @@ TEST(PolicyErrors, Hosts) {
   EXPECT_EQ(allow("https://user@a.com"),
             "p.yaml:3:15: \"@a.com\" holds a user name; credentials do not belong into a URL");
   EXPECT_EQ(allow("a.com:99999"), "p.yaml:3:7: \"99999\" is not a port (1 to 65535)");
-  EXPECT_EQ(allow("ftp://a.com"), "p.yaml:3:7: unknown scheme \"ftp\"; http and https are known");
+  EXPECT_EQ(allow("ftp://a.com"),
+            "p.yaml:3:7: unknown scheme \"ftp\"; http, https and tcp are known");
   EXPECT_EQ(allow("\"\""), "p.yaml:3:8: host \"\" is empty");
   EXPECT_EQ(allow("bücher.example"), "no error");
   EXPECT_EQ(allow("\"*:8443\""), "no error");

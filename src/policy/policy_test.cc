@@ -146,10 +146,9 @@ TEST(PolicyDecide, ReasonsNameTheRulesThatComeClose) {
   EXPECT_EQ(reason(one, "GET http://api.example.com/v1/models"),
             "host api.example.com is allowed only for GET /v1/models with https on port 443 "
             "(pinhole.yaml:3)");
-  EXPECT_EQ(
-      reason(one, "CONNECT api.example.com:443"),
-      "host api.example.com is allowed only for GET /v1/models (pinhole.yaml:3); CONNECT hides "
-      "method and path: ask for the https:// URL in absolute form");
+  EXPECT_EQ(reason(one, "CONNECT api.example.com:8443"),
+            "host api.example.com is allowed only for GET /v1/models with https on port 443 "
+            "(pinhole.yaml:3)");
   const Policy many = policy(
       "egress:\n  allow:\n    - GET https://a.com/1\n    - GET https://a.com/2\n"
       "    - GET https://a.com/3\n    - GET https://a.com/4\n");
@@ -259,34 +258,186 @@ TEST(PolicyDecide, EncodedCharactersMatchTheirRules) {
   EXPECT_EQ(decide(p, "GET https://a.com/a%21b/x"), "deny pinhole.yaml:1");
 }
 
-TEST(PolicyDecide, ConnectNeedsARuleWithoutMethodAndPath) {
+/// "inspect", "tunnel", "raw" or "deny", and the rule.
+std::string handling(const Policy& policy, std::string_view text) {
+  const Verdict verdict = policy.decide(request(text));
+  if (!verdict.allowed()) return "deny " + verdict.rule;
+  constexpr std::string_view kNames[] = {"inspect ", "tunnel ", "raw "};
+  return std::string(kNames[static_cast<std::size_t>(verdict.handling)]) + verdict.rule;
+}
+
+TEST(PolicyConnect, IsInspectedWhereARequestInsideCouldBeAllowed) {
   const Policy p = policy(
       "egress:\n"
       "  allow:\n"
       "    - a.com\n"
-      "    - https://b.com/**\n"
       "    - http://c.com\n"
-      "    - GET d.com\n"
-      "    - {host: t.com, tls: tunnel}\n"
+      "    - GET https://d.com:8443/x\n"
       "    - e.com\n"
+      "    - f.com\n"
       "  deny:\n"
-      "    - DELETE e.com/keys/**\n");
-  EXPECT_EQ(decide(p, "CONNECT a.com:443"), "allow pinhole.yaml:3");
-  EXPECT_EQ(decide(p, "CONNECT a.com:80"), "deny default");
-  EXPECT_EQ(decide(p, "CONNECT a.com:22"), "deny default");
-  EXPECT_EQ(decide(p, "CONNECT b.com:443"), "allow pinhole.yaml:4");
-  EXPECT_EQ(decide(p, "CONNECT c.com:80"), "deny default");
-  EXPECT_EQ(decide(p, "CONNECT d.com:443"), "deny default");
-  EXPECT_EQ(decide(p, "CONNECT t.com:443"), "allow pinhole.yaml:7");
-  EXPECT_EQ(decide(p, "GET https://t.com/"), "deny default");
+      "    - DELETE e.com/keys/**\n"
+      "    - https://f.com\n"
+      "    - \"*.a.com\"\n");
+  EXPECT_EQ(handling(p, "CONNECT a.com:443"), "inspect pinhole.yaml:3");
+  EXPECT_EQ(handling(p, "CONNECT a.com:80"), "inspect pinhole.yaml:3");
+  EXPECT_EQ(handling(p, "CONNECT a.com:22"), "deny default");
+  EXPECT_EQ(handling(p, "CONNECT b.a.com:443"), "deny pinhole.yaml:11");
+  EXPECT_EQ(handling(p, "CONNECT c.com:80"), "inspect pinhole.yaml:4");
+  EXPECT_EQ(handling(p, "CONNECT c.com:443"), "deny default");
+  EXPECT_EQ(handling(p, "CONNECT d.com:8443"), "inspect pinhole.yaml:5");
+  EXPECT_EQ(handling(p, "CONNECT d.com:443"), "deny default");
+  EXPECT_EQ(handling(p, "CONNECT e.com:443"), "inspect pinhole.yaml:6");
+  EXPECT_EQ(handling(p, "CONNECT f.com:443"), "deny pinhole.yaml:10");
+  EXPECT_EQ(handling(p, "CONNECT f.com:80"), "inspect pinhole.yaml:7");
+  EXPECT_TRUE(p.decide(request("CONNECT a.com:443")).whole_host);
+  EXPECT_FALSE(p.decide(request("CONNECT d.com:8443")).whole_host);
+  EXPECT_FALSE(p.decide(request("CONNECT e.com:443")).whole_host);
+}
+
+TEST(PolicyConnect, TunnelsPassUnseenAndNothingIsDeniedInThem) {
+  const Policy p = policy(
+      "egress:\n"
+      "  allow:\n"
+      "    - {host: t.com, tls: tunnel}\n"
+      "    - {host: \"u.com:8443\", tls: tunnel, limits: {concurrent: 2}}\n"
+      "    - \"*.v.com\"\n"
+      "    - {host: x.v.com, tls: tunnel}\n"
+      "    - {host: w.com, tls: tunnel}\n"
+      "  deny:\n"
+      "    - DELETE w.com/keys/**\n");
+  EXPECT_EQ(handling(p, "CONNECT t.com:443"), "tunnel pinhole.yaml:3");
+  EXPECT_EQ(handling(p, "CONNECT t.com:80"), "deny default");
+  EXPECT_EQ(handling(p, "GET https://t.com/"), "deny default");
   EXPECT_EQ(reason(p, "GET https://t.com/"),
-            "host t.com is allowed only for a TLS tunnel (CONNECT) (pinhole.yaml:7)");
-  EXPECT_EQ(decide(p, "CONNECT e.com:443"), "deny pinhole.yaml:10");
+            "host t.com is allowed only for a TLS tunnel (CONNECT) (pinhole.yaml:3)");
+  EXPECT_EQ(handling(p, "CONNECT u.com:8443"), "tunnel pinhole.yaml:4");
+  EXPECT_EQ(p.decide(request("CONNECT u.com:8443")).limits.concurrent, 2U);
+  EXPECT_EQ(handling(p, "CONNECT x.v.com:443"), "tunnel pinhole.yaml:6");
+  EXPECT_EQ(handling(p, "CONNECT y.v.com:443"), "inspect pinhole.yaml:5");
+  EXPECT_EQ(handling(p, "CONNECT w.com:443"), "deny pinhole.yaml:9");
   EXPECT_EQ(
-      reason(p, "CONNECT e.com:443"),
-      "host e.com is denied for DELETE /keys/** (pinhole.yaml:10), and CONNECT hides method and "
-      "path: ask for the https:// URL in absolute form");
-  EXPECT_EQ(decide(p, "GET https://e.com/keys/1"), "allow pinhole.yaml:8");
+      reason(p, "CONNECT w.com:443"),
+      "host w.com is denied for DELETE /keys/** (pinhole.yaml:9), which nobody could see in a "
+      "connection that passes untouched");
+}
+
+TEST(PolicyConnect, RawRulesAreForOnePortAndNoRequest) {
+  const Policy p = policy(
+      "egress:\n"
+      "  allow:\n"
+      "    - tcp://db.com:5432\n"
+      "    - tcp://e.com:443\n"
+      "    - tcp://f.com:22\n"
+      "    - f.com\n"
+      "    - g.com\n"
+      "  deny:\n"
+      "    - DELETE https://e.com/x\n"
+      "    - tcp://f.com:22\n"
+      "    - tcp://g.com:443\n");
+  EXPECT_EQ(handling(p, "CONNECT db.com:5432"), "raw pinhole.yaml:3");
+  EXPECT_EQ(handling(p, "CONNECT db.com:443"), "deny default");
+  EXPECT_EQ(reason(p, "CONNECT db.com:443"),
+            "host db.com is allowed only for raw TCP on port 5432 (CONNECT) (pinhole.yaml:3)");
+  EXPECT_EQ(handling(p, "GET http://db.com:5432/"), "deny default");
+  EXPECT_EQ(handling(p, "CONNECT e.com:443"), "deny pinhole.yaml:9");
+  EXPECT_EQ(handling(p, "CONNECT f.com:22"), "deny pinhole.yaml:10");
+  EXPECT_EQ(handling(p, "CONNECT f.com:443"), "inspect pinhole.yaml:6");
+  EXPECT_EQ(handling(p, "CONNECT g.com:443"), "deny pinhole.yaml:11");
+  EXPECT_EQ(handling(p, "GET https://g.com/"), "deny pinhole.yaml:11");
+  EXPECT_EQ(handling(p, "GET http://g.com/"), "inspect pinhole.yaml:7");
+  EXPECT_TRUE(p.may_resolve(*http::normalise_host("db.com"), 5432));
+  EXPECT_FALSE(p.may_resolve(*http::normalise_host("db.com"), 443));
+}
+
+TEST(PolicyLimits, RatesOfRulesAndOfAll) {
+  const auto p = Policy::compile(
+      {layer("limits: {rate: 1000/h, concurrent: 9}\n", LayerKind::user, "config.yaml"),
+       layer("egress:\n  allow:\n    - {host: a.com, limits: {rate: 120/min, concurrent: 4}}\n"
+             "    - b.com\nlimits: {rate: 1/s, concurrent: 10}\n",
+             LayerKind::project)});
+  ASSERT_TRUE(p) << p.error().message;
+  const RuleLimits a = p->decide(request("GET https://a.com/")).limits;
+  EXPECT_EQ(to_string(a.rate.value()), "120/min");
+  EXPECT_EQ(a.concurrent, 4U);
+  EXPECT_EQ(p->decide(request("GET https://b.com/")).limits.rate, std::nullopt);
+  EXPECT_EQ(to_string(p->limits().rate.value()), "1000/h");
+  EXPECT_EQ(p->limits().concurrent, 9U);
+  // Each request inside is counted by the rule that allows it, the connection is not.
+  EXPECT_EQ(p->decide(request("CONNECT a.com:443")).limits.rate, std::nullopt);
+}
+
+TEST(PolicySecrets, GoWhereTheirHostsAndTheRuleSay) {
+  const auto p = Policy::compile(
+      {layer("secrets:\n"
+             "  KEY: {from: \"env:KEY\", hosts: [api.a.com], header: X-Api-Key, placeholder: sk-}\n"
+             "  ALL: {from: \"file:/run/all\", hosts: [\"*.a.com\"], in: [query]}\n",
+             LayerKind::user, "config.yaml"),
+       layer("egress:\n  allow:\n    - {host: api.a.com, paths: [/v1], secrets: [KEY, MISSING]}\n"
+             "    - {host: api.a.com, paths: [/v2], secrets: []}\n"
+             "    - \"*.a.com\"\n",
+             LayerKind::project)});
+  ASSERT_TRUE(p) << p.error().message;
+  EXPECT_EQ(p->decide(request("GET https://api.a.com/v1")).secrets,
+            (std::vector<std::string>{"KEY", "MISSING"}));
+  EXPECT_EQ(p->decide(request("GET https://api.a.com/v2")).secrets, std::vector<std::string>());
+  EXPECT_EQ(p->decide(request("GET https://api.a.com/v3")).secrets, std::nullopt);
+  const auto may = [&](std::string_view name, std::string_view host) {
+    return p->secret_may_go(name, *http::normalise_host(host));
+  };
+  EXPECT_TRUE(may("KEY", "api.a.com"));
+  EXPECT_FALSE(may("KEY", "b.a.com"));
+  EXPECT_TRUE(may("ALL", "b.a.com"));
+  EXPECT_FALSE(may("ALL", "a.com"));
+  EXPECT_FALSE(may("ALL", "ba.com"));
+  EXPECT_FALSE(may("MISSING", "api.a.com"));
+  ASSERT_EQ(p->secrets().size(), 2U);
+  EXPECT_EQ(p->secrets()[0].name, "ALL");
+  EXPECT_EQ(p->secrets()[0].header, "authorization");
+  EXPECT_TRUE(p->secrets()[0].in_query);
+  EXPECT_EQ(p->secrets()[1].header, "x-api-key");
+  EXPECT_EQ(p->secrets()[1].placeholder, "sk-");
+  EXPECT_EQ(p->secrets()[1].from, "env:KEY");
+  EXPECT_THAT(p->warnings(),
+              ElementsAre("pinhole.yaml:3: no file defines the secret MISSING; the user's own file "
+                          "can, under \"secrets\""));
+}
+
+TEST(PolicyUpstreamProxy, LeavesOnlyExactHosts) {
+  const Policy p = policy(
+      "upstream_proxy: http://proxy.corp:3128\n"
+      "egress: {allow: [a.com, \"*.b.com\", x.b.com/x, \"*.b.com/y\", \"*\"]}\n");
+  EXPECT_EQ(p.upstream_proxy()->host.name, "proxy.corp");
+  EXPECT_EQ(p.upstream_proxy()->port, 3128);
+  EXPECT_EQ(decide(p, "GET https://a.com/"), "allow pinhole.yaml:2");
+  EXPECT_EQ(decide(p, "CONNECT a.com:443"), "allow pinhole.yaml:2");
+  EXPECT_EQ(decide(p, "GET https://x.b.com/x"), "allow pinhole.yaml:2");
+  EXPECT_EQ(decide(p, "GET https://x.b.com/y"), "deny default");
+  EXPECT_EQ(decide(p, "CONNECT y.b.com:443"), "deny default");
+  EXPECT_EQ(
+      reason(p, "GET https://y.b.com/"),
+      "\"*.b.com\" (pinhole.yaml:2) allows nothing with an upstream_proxy, which resolves the "
+      "names itself: allow y.b.com by its exact name");
+  EXPECT_EQ(decide(p, "GET https://c.com/"), "deny default");
+  EXPECT_TRUE(p.may_resolve(*http::normalise_host("a.com"), 443));
+  EXPECT_FALSE(p.may_resolve(*http::normalise_host("y.b.com"), 443));
+}
+
+TEST(PolicyResolver, IsTheLastThatSpeaks) {
+  EXPECT_TRUE(Policy().resolver_servers().empty());
+  const Policy p = policy("resolver: [9.9.9.9, \"[2620:fe::fe]:5353\"]");
+  ASSERT_EQ(p.resolver_servers().size(), 2U);
+  EXPECT_EQ(to_string(p.resolver_servers()[0]), "9.9.9.9:53");
+  EXPECT_EQ(to_string(p.resolver_servers()[1]), "[2620:fe::fe]:5353");
+}
+
+TEST(PolicyAudit, TheStrongestOfAllLayersCounts) {
+  EXPECT_EQ(Policy().audit(), AuditSettings{});
+  const auto p = Policy::compile({layer("audit: {bodies: digest, sync: batch}", LayerKind::user),
+                                  layer("audit: {bodies: size, sync: each}", LayerKind::project)});
+  ASSERT_TRUE(p) << p.error().message;
+  EXPECT_EQ(p->audit(), (AuditSettings{.bodies = AuditSettings::Bodies::digest,
+                                       .sync = AuditSettings::Sync::each}));
 }
 
 TEST(PolicyDecide, LimitsAreTheSmallestThatApply) {

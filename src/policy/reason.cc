@@ -35,6 +35,9 @@ std::string reach_text(const Rule& rule) {
 /// "GET /v1/models", "GET, HEAD (any path)", "https on port 443", "a TLS tunnel (CONNECT)"
 std::string what(const Rule& rule, const Request& request) {
   const bool same_reach = covers(rule, request.scheme, request.port);
+  if (rule.raw) {
+    return fmt::format("raw TCP on port {} (CONNECT)", rule.reaches.front().port.value_or(0));
+  }
   if (rule.tunnel) {
     return same_reach ? "a TLS tunnel (CONNECT)"
                       : fmt::format("a TLS tunnel (CONNECT), {}", reach_text(rule));
@@ -52,8 +55,7 @@ std::string what(const Rule& rule, const Request& request) {
 
 }  // namespace
 
-std::string why_not(const Request& request, const std::vector<const HostRules*>& nearby,
-                    std::span<const Rule> rules) {
+std::string why_not(const Request& request, const HostList& nearby, std::span<const Rule> rules) {
   const std::string host = shortened(request.host.in_url(), kLongestPath);
   std::vector<std::string> named;
   std::size_t more = 0;
@@ -74,21 +76,16 @@ std::string why_not(const Request& request, const std::vector<const HostRules*>&
   if (named.empty()) return fmt::format("no rule allows host {}", host);
   std::string text = fmt::format("host {} is allowed only for {}", host, fmt::join(named, ", "));
   if (more > 0) text += " and more";
-  if (request.way == Way::connect) {
-    text += "; CONNECT hides method and path: ask for the https:// URL in absolute form";
-  }
   return text;
 }
 
 std::string why_not_unseen(const Request& request, const Rule& deny) {
+  const std::string paths = fmt::format("{}", fmt::join(deny.paths, " "));
   return fmt::format(
-      "host {} is denied for {} ({}), and CONNECT hides method and path: ask for the https:// URL "
-      "in "
-      "absolute form",
-      shortened(request.host.in_url(), kLongestPath),
-      fmt::format("{}{}{}", fmt::join(deny.methods, ","),
-                  deny.methods.empty() || deny.paths.empty() ? "" : " ",
-                  shortened(fmt::format("{}", fmt::join(deny.paths, " ")), kLongestPath)),
+      "host {} is denied for {}{}{} ({}), which nobody could see in a connection that passes "
+      "untouched",
+      shortened(request.host.in_url(), kLongestPath), fmt::join(deny.methods, ","),
+      deny.methods.empty() || deny.paths.empty() ? "" : " ", shortened(paths, kLongestPath),
       deny.id);
 }
 

@@ -4,7 +4,6 @@
 
 #include <span>
 #include <string>
-#include <vector>
 
 #include "policy/host_table.h"
 #include "policy/policy.h"
@@ -14,10 +13,9 @@ namespace pinhole::policy {
 
 /// `nearby` are the patterns that match the host, the most precise first; none of their rules
 /// allows the request.
-std::string why_not(const Request& request, const std::vector<const HostRules*>& nearby,
-                    std::span<const Rule> rules);
+std::string why_not(const Request& request, const HostList& nearby, std::span<const Rule> rules);
 
-/// Why a CONNECT is refused that a deny rule with a method or path may be meant for.
+/// Why bytes may not pass unseen that a deny rule with a method or path may be meant for.
 std::string why_not_unseen(const Request& request, const Rule& deny);
 
 }  // namespace pinhole::policy

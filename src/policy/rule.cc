@@ -5,9 +5,12 @@
 #include <array>
 #include <utility>
 
+#include <fmt/ranges.h>
+
 #include "base/printable.h"
 #include "base/strings.h"
 #include "http/header.h"
+#include "policy/sections.h"
 #include "yaml/mapping_reader.h"
 
 namespace pinhole::policy {
@@ -23,6 +26,7 @@ constexpr std::size_t kMostPaths = 1000;
 constexpr std::size_t kMostSegments = 64;
 // Each doubles what a path can match in the worst case, and nobody needs many.
 constexpr std::size_t kMostWildcards = 8;
+constexpr std::size_t kMostSecrets = 32;
 
 constexpr std::array<std::string_view, 15> kKnownMethods = {
     "GET",   "HEAD",     "POST",  "PUT",  "DELETE", "CONNECT", "OPTIONS", "TRACE",
@@ -61,25 +65,27 @@ class RuleReader {
       PINHOLE_TRY_VOID(methods(all.from(0, space)));
       PINHOLE_TRY_VOID(target(all.from(space + 1), true));
     }
-    return std::move(rule_);
+    return checked(node);
   }
 
   Result<Rule> long_form(const Node& node) {
     start(node);
     yaml::MappingReader r(document_, node, "a rule");
-    r.refuse("secrets", "is not supported by this version; no secret is put into any request");
     const std::string host = r.required_string("host");
     const Node* tls = r.optional_node("tls");
     const auto method_list = r.list("methods");
     const auto path_list = r.list("paths");
+    const Node* secret_list = r.optional_node("secrets");
+    const auto secret_names = r.string_list("secrets");
     const Node* limits = r.optional_mapping("limits");
     PINHOLE_TRY_VOID(r.finish());
     PINHOLE_TRY_VOID(target(piece_of(*node.find("host")), false));
     PINHOLE_TRY_VOID(list_of_methods(node.find("methods"), method_list));
     PINHOLE_TRY_VOID(list_of_paths(node.find("paths"), path_list));
     if (tls != nullptr) PINHOLE_TRY_VOID(tunnel(*tls));
-    if (limits != nullptr) PINHOLE_TRY_VOID(body_limits(*limits));
-    return std::move(rule_);
+    if (secret_list != nullptr) PINHOLE_TRY_VOID(secrets(*secret_list, secret_names));
+    if (limits != nullptr) PINHOLE_TRY_VOID(rule_limits(*limits));
+    return checked(node);
   }
 
  private:
@@ -89,6 +95,16 @@ class RuleReader {
   std::unexpected<Error> error(const Piece& piece, std::string_view message,
                                std::string_view hint = {}) {
     return error(piece.mark, message, hint);
+  }
+
+  /// What the parts only show together.
+  Result<Rule> checked(const Node& node) {
+    if (rule_.raw && !rule_.methods.empty()) {
+      return error(piece_of(node), "a tcp:// rule has no methods: its bytes are not looked into");
+    }
+    // Whatever is spoken on the port: bytes in the clear, TLS and HTTP are all denied.
+    if (action_ == Action::deny) rule_.raw = false;
+    return std::move(rule_);
   }
 
   void start(const Node& node) {
@@ -145,18 +161,26 @@ class RuleReader {
   }
 
   Result<void> target(Piece piece, bool may_have_path) {
+    const Piece all = piece;
     std::optional<http::Scheme> scheme;
     if (const std::size_t at = piece.text.find("://"); at != std::string_view::npos) {
-      PINHOLE_TRY(scheme, this->scheme(piece.from(0, at)));
+      rule_.raw = piece.text.substr(0, at) == "tcp";
+      if (!rule_.raw) {
+        PINHOLE_TRY(scheme, this->scheme(piece.from(0, at)));
+      }
       piece = piece.from(at + 3);
     }
     const std::size_t slash = piece.text.find('/');
     if (slash != std::string_view::npos) {
+      if (rule_.raw) return error(piece.from(slash), "a tcp:// rule has no path");
       if (!may_have_path) return error(piece.from(slash), "a path belongs into \"paths\"");
       PINHOLE_TRY_VOID(path(piece.from(slash)));
       piece = piece.from(0, slash);
     }
     PINHOLE_TRY(const auto port, host_and_port(piece));
+    if (rule_.raw && action_ == Action::allow && !port) {
+      return error(all, "a tcp:// rule needs a port, as in tcp://db.example.com:5432");
+    }
     rule_.reaches = reaches(scheme, port);
     return {};
   }
@@ -164,42 +188,24 @@ class RuleReader {
   Result<http::Scheme> scheme(const Piece& piece) {
     if (piece.text == "http") return http::Scheme::http;
     if (piece.text == "https") return http::Scheme::https;
-    if (piece.text == "tcp") {
-      return error(piece, "tcp:// rules are not supported by this version");
-    }
-    return error(piece, fmt::format("unknown scheme \"{}\"; http and https are known",
+    return error(piece, fmt::format("unknown scheme \"{}\"; http, https and tcp are known",
                                     printable(piece.text, 40)));
   }
 
   Result<std::optional<std::uint16_t>> host_and_port(const Piece& piece) {
-    Piece name = piece;
-    const bool any = piece.text == "*" || piece.text.starts_with("*:");
-    const bool below = piece.text.starts_with("*.");
-    if (below) name = piece.from(2);
-    if (name.text.substr(any ? 1 : 0).contains('*')) {
-      const bool forgot_dot = piece.text.starts_with('*') && !piece.text.substr(1).contains('*');
-      return error(piece, "a \"*\" in a host stands for whole leading labels",
-                   forgot_dot ? "*." + std::string(piece.text.substr(1)) : "");
+    auto read = parse_host_pattern(piece.text);
+    if (!read) {
+      const PatternFault& fault = read.error();
+      return error(piece.from(fault.offset), fault.message, fault.suggestion);
     }
-    // "*" itself is no host name: a stand-in lets the port be read in the one way there is.
-    const std::string text =
-        any ? "any.invalid" + std::string(piece.text.substr(1)) : std::string(name.text);
-    auto authority = http::parse_authority(text);
-    if (!authority) return error(name, authority.error().detail);
-    if (below && authority->host.ip) {
-      return error(name, "\"*.\" does not go with an IP address");
-    }
-    rule_.host.kind = any     ? HostPattern::Kind::any
-                      : below ? HostPattern::Kind::below
-                              : HostPattern::Kind::exact;
-    if (!any) rule_.host.name = std::move(authority->host.name);
-    return authority->port;
+    rule_.host = std::move(read->host);
+    return read->port;
   }
 
   [[nodiscard]] std::vector<Reach> reaches(std::optional<http::Scheme> scheme,
                                            std::optional<std::uint16_t> port) const {
     using enum http::Scheme;
-    if (action_ == Action::deny) return {{scheme, port}};
+    if (action_ == Action::deny || rule_.raw) return {{scheme, port}};
     if (scheme) return {{scheme, port.value_or(http::default_port(*scheme))}};
     return {{https, port.value_or(443)}, {http, port.value_or(80)}};
   }
@@ -270,6 +276,7 @@ class RuleReader {
     }
     if (action_ == Action::deny)
       return error(node.key_mark, "\"tls\" has no meaning in a deny rule");
+    if (rule_.raw) return error(node.key_mark, "\"tls\" does not go with tcp://");
     if (!rule_.methods.empty() || !rule_.paths.empty()) {
       return error(node.key_mark,
                    "methods and paths cannot be checked in a tunnel; give one or the other");
@@ -280,12 +287,33 @@ class RuleReader {
     return {};
   }
 
-  Result<void> body_limits(const Node& node) {
+  Result<void> secrets(const Node& node, const std::vector<std::string>& names) {
+    if (action_ == Action::deny)
+      return error(node.key_mark, "\"secrets\" has no meaning in a deny rule");
+    if (rule_.raw || rule_.tunnel) {
+      return error(
+          node.key_mark,
+          "no secret can be put into bytes that are not looked into; leave \"secrets\" out");
+    }
+    if (names.size() > kMostSecrets) {
+      return error(node.mark, fmt::format("more than {} secrets", kMostSecrets));
+    }
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (!is_secret_name(names[i])) {
+        return error(node.items[i].mark,
+                     fmt::format("\"{}\" is not the name of a secret", printable(names[i], 40)));
+      }
+    }
+    rule_.secrets = names;
+    return {};
+  }
+
+  Result<void> rule_limits(const Node& node) {
     yaml::MappingReader r(document_, node, "\"limits\"");
     rule_.request_body = r.optional_size("request_body");
     rule_.response_body = r.optional_size("response_body");
-    r.refuse("rate", "is not supported by this version");
-    r.refuse("concurrent", "is not supported by this version");
+    rule_.rate = read_rate(document_, r);
+    rule_.concurrent = r.optional_u64("concurrent", {1, kMostConcurrent});
     PINHOLE_TRY_VOID(r.finish());
     if (action_ == Action::deny)
       return error(node.key_mark, "\"limits\" has no meaning in a deny rule");
@@ -299,18 +327,6 @@ class RuleReader {
 
 }  // namespace
 
-std::string HostPattern::text() const {
-  switch (kind) {
-    case Kind::exact:
-      return name;
-    case Kind::below:
-      return "*." + name;
-    case Kind::any:
-      return "*";
-  }
-  return {};
-}
-
 bool Rule::is_whole_host() const {
   const bool every_path = std::ranges::any_of(patterns, [](const PathPattern& pattern) {
     return pattern.rest && pattern.segments.empty();
@@ -323,7 +339,7 @@ std::string Rule::key() const {
   std::ranges::sort(parts);
   std::vector<std::string> sorted_paths = paths;
   std::ranges::sort(sorted_paths);
-  std::string text = host.text() + (tunnel ? " tunnel" : "");
+  std::string text = host.text() + (tunnel ? " tunnel" : raw ? " tcp" : "");
   for (const Reach& reach : reaches) {
     text += fmt::format(" {}:{}", reach.scheme ? http::to_string(*reach.scheme) : "*",
                         reach.port.value_or(0));

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // One rule of `allow:` or `deny:`.
 //
-//   target  = [METHOD[,METHOD] ][scheme://]host[:port][/path]
+//   target  = [METHOD[,METHOD] ][scheme://]host[:port][/path] | tcp://host:port
 //   host    = a name or an IP address | *.name (all names below it, not itself) | * (every public
 //   host) path    = segments; * is one segment that is not empty, ** at the end is any rest
 //
 // Without a scheme and port an allow rule means https on 443 and http on 80; with a port alone both
 // schemes on it; with a scheme alone its default port. A deny rule is wider where it says nothing:
 // without a port it means every port, without a scheme both. The long form spells the same out:
-// {host: [scheme://]host[:port], methods: […], paths: […], limits: {…}, tls: tunnel}.
+// {host: [scheme://]host[:port], methods: […], paths: […], secrets: […], limits: {…}, tls: tunnel}.
+// A deny of tcp:// is for the port, whatever is spoken there.
 #pragma once
 
 #include <cstdint>
@@ -19,22 +20,11 @@
 
 #include "base/error.h"
 #include "http/url.h"
+#include "policy/host_pattern.h"
 #include "policy/policy.h"
 #include "yaml/yaml.h"
 
 namespace pinhole::policy {
-
-struct HostPattern {
-  enum class Kind {
-    exact,  ///< `name` alone
-    below,  ///< every name that ends in "." + `name`
-    any,    ///< "*"
-  };
-  Kind kind = Kind::exact;
-  std::string name;
-
-  [[nodiscard]] std::string text() const;
-};
 
 /// Scheme and port, either of which may be open (in deny rules).
 struct Reach {
@@ -59,7 +49,11 @@ struct Rule {
   std::vector<PathPattern> patterns;  ///< of `paths`; empty: any
   std::optional<std::uint64_t> request_body;
   std::optional<std::uint64_t> response_body;
-  bool tunnel = false;  ///< tls: tunnel
+  std::optional<Rate> rate;
+  std::optional<std::uint64_t> concurrent;
+  std::optional<std::vector<std::string>> secrets;  ///< the only ones that may go this way
+  bool tunnel = false;                              ///< tls: tunnel
+  bool raw = false;                                 ///< tcp://; of its reach only the port counts
 
   /// No method and no path: what CONNECT can be allowed or denied by.
   [[nodiscard]] bool is_whole_host() const;

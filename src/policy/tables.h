@@ -22,6 +22,10 @@ struct Tables {
   TextMap<std::string> ca;           ///< by host
   std::vector<Builtin> builtins;
   Limits limits;
+  std::vector<SecretSpec> secrets;  ///< by name
+  std::vector<http::Endpoint> resolver;
+  std::optional<UpstreamProxy> upstream_proxy;
+  AuditSettings audit;
   std::vector<std::string> redact;
   std::vector<std::string> warnings;
   std::string hash;

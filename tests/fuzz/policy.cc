@@ -31,6 +31,7 @@ struct Said {
   std::optional<std::uint16_t> port;
   std::vector<http::Segments> paths;  // empty: any
   bool tunnel = false;
+  bool raw = false;
   bool deny = false;
 
   [[nodiscard]] bool whole() const {
@@ -41,7 +42,9 @@ struct Said {
 
 void say_target(Said& rule, std::string_view target) {
   if (const std::size_t at = target.find("://"); at != std::string_view::npos) {
-    rule.scheme = target.substr(0, at) == "http" ? http::Scheme::http : http::Scheme::https;
+    rule.raw = target.starts_with("tcp:") && !rule.deny;
+    if (!target.starts_with("tcp:"))
+      rule.scheme = target.substr(0, at) == "http" ? http::Scheme::http : http::Scheme::https;
     target.remove_prefix(at + 3);
   }
   if (const std::size_t slash = target.find('/'); slash != std::string_view::npos) {
@@ -115,6 +118,7 @@ bool path_matches(const http::Segments& pattern, const http::Segments& path) {
 struct Oracle {
   std::vector<Said> rules;
   std::vector<std::string> internal;  // host:port
+  bool exact_only = false;            // an upstream_proxy is set
 
   void add(const yaml::Document& document) {
     if (const auto* internal_list = document.root.find("internal")) {
@@ -125,6 +129,7 @@ struct Oracle {
         internal.push_back(fmt::format("{}:{}", authority.host.in_url(), *authority.port));
       }
     }
+    exact_only = exact_only || document.root.find("upstream_proxy") != nullptr;
     const auto* egress = document.root.find("egress");
     if (egress == nullptr) return;
     for (const std::string_view key : {"allow", "deny"}) {
@@ -139,17 +144,41 @@ struct Oracle {
         std::ranges::find(internal, fmt::format("{}:{}", request.host.in_url(), request.port)) !=
         internal.end();
     if (!rule.deny && rule.host == "*" && is_internal) return false;
+    const bool is_pattern = rule.host == "*" || rule.host.starts_with('.');
+    if (!rule.deny && is_pattern && exact_only) return false;
     return host_matches(rule, request.host) && reach_matches(rule, request.scheme, request.port);
   }
 
-  [[nodiscard]] bool allows_connect(const Request& request) const {
-    bool allowed = false;
-    for (const Said& rule : rules) {
-      if (!speaks_for(rule, request)) continue;
-      if (rule.deny) return false;
-      allowed = allowed || rule.tunnel || rule.whole();
+  /// What `rule` would be asked about a connection that carries `scheme`.
+  [[nodiscard]] bool speaks_for(const Said& rule, Request request, http::Scheme scheme) const {
+    request.scheme = scheme;
+    return speaks_for(rule, request);
+  }
+
+  /// Raw before tunnel before inspection; only what is inspected can be denied later.
+  [[nodiscard]] std::optional<Handling> allows_connect(const Request& request) const {
+    using enum http::Scheme;
+    const auto any = [&](auto&& matches) { return std::ranges::any_of(rules, matches); };
+    const auto denied = [&](http::Scheme scheme, bool whole_only) {
+      return any([&](const Said& rule) {
+        return rule.deny && speaks_for(rule, request, scheme) && (!whole_only || rule.whole());
+      });
+    };
+    if (any([&](const Said& rule) { return rule.raw && speaks_for(rule, request); })) {
+      if (denied(https, false) || denied(http, false)) return std::nullopt;
+      return Handling::raw;
     }
-    return allowed;
+    if (any([&](const Said& rule) { return rule.tunnel && speaks_for(rule, request, https); })) {
+      if (denied(https, false)) return std::nullopt;
+      return Handling::tunnel;
+    }
+    for (const http::Scheme scheme : {https, http}) {
+      const bool allowed = any([&](const Said& rule) {
+        return !rule.deny && !rule.tunnel && !rule.raw && speaks_for(rule, request, scheme);
+      });
+      if (allowed && !denied(scheme, true)) return Handling::inspect;
+    }
+    return std::nullopt;
   }
 
   [[nodiscard]] bool allows_method(const Request& request, const std::string& method) const {
@@ -157,7 +186,7 @@ struct Oracle {
     return std::ranges::all_of(readings, [&](const http::Segments& path) {
       bool allowed = false;
       for (const Said& rule : rules) {
-        if (rule.tunnel || !speaks_for(rule, request)) continue;
+        if (rule.tunnel || rule.raw || !speaks_for(rule, request)) continue;
         const bool method_fits =
             rule.methods.empty() || std::ranges::find(rule.methods, method) != rule.methods.end();
         const bool path_fits =
@@ -173,7 +202,7 @@ struct Oracle {
   }
 
   [[nodiscard]] bool allows(const Request& request) const {
-    if (request.way == Way::connect) return allows_connect(request);
+    if (request.way == Way::connect) return allows_connect(request).has_value();
     if (!allows_method(request, request.method)) return false;
     return std::ranges::all_of(request.other_methods, [&](const std::string& method) {
       return method.size() <= 32 && allows_method(request, method);
@@ -233,9 +262,12 @@ void check_request(const Compiled& compiled, const Policy& closed, const Request
     PINHOLE_CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);
   const bool expected = compiled.oracle.allows(request);
   PINHOLE_CHECK(!verdict.allowed() || expected);
-  // The other way round only where "*" and a name do not compete for an internal host.
-  if (compiled.oracle.internal.empty()) PINHOLE_CHECK(verdict.allowed() == expected);
+  // The other way round only where no pattern that matches first is one that allows nothing.
+  if (compiled.oracle.internal.empty() && !compiled.oracle.exact_only)
+    PINHOLE_CHECK(verdict.allowed() == expected);
   if (verdict.allowed()) {
+    if (request.way == Way::connect)
+      PINHOLE_CHECK(verdict.handling == compiled.oracle.allows_connect(request));
     PINHOLE_CHECK(verdict.rule.starts_with("p.yaml:") && !verdict.reason.empty());
     PINHOLE_CHECK(compiled.policy.may_resolve(request.host, request.port));
     const BodyLimits& all = compiled.policy.limits().bodies;

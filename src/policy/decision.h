@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// One decision: the tables, the request and what has been looked up for it.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "policy/policy.h"
+#include "policy/tables.h"
+
+namespace pinhole::policy {
+
+class Decision {
+ public:
+  /// All three must outlive the decision.
+  Decision(const Tables& tables, const Request& request, std::size_t& steps);
+
+  Verdict decide();
+
+  /// Whether any request to host:port could be allowed.
+  static bool may_be_reached(const Tables& tables, const http::Host& host, std::uint16_t port);
+
+ private:
+  using Match = std::optional<RuleIndex>;
+
+  Verdict decide_request(const Request& request);
+  Verdict decide_connect();
+  Verdict decide_raw(RuleIndex rule);
+  Verdict decide_tunnel(RuleIndex rule);
+  Verdict decide_inspect();
+
+  Match find_raw() const;
+  Verdict denied_by(RuleIndex index, const Request& request) const;
+  Verdict denied_unseen(RuleIndex index) const;
+  Verdict allowed_by(const std::vector<RuleIndex>& found, const Request& request) const;
+  std::optional<Verdict> refused_pattern(RuleIndex index, const Request& request) const;
+
+  const Tables& tables_;
+  const Request& request_;
+  std::size_t& steps_;
+  HostList denies_;
+  HostList allows_;
+};
+
+}  // namespace pinhole::policy
