@@ -6,7 +6,12 @@
 #include <unordered_map>
 #include <utility>
 
+#include <fmt/ranges.h>
+
+#include "base/printable.h"
+#include "base/strings.h"
 #include "policy/host_table.h"
+#include "policy/presets.h"
 #include "policy/sections.h"
 #include "yaml/mapping_reader.h"
 
@@ -83,14 +88,34 @@ class LayerReader {
 
   Result<void> read_egress(const Node& node) {
     MappingReader r(document_, node, "\"egress\"");
-    r.refuse("use", "is not supported by this version; write the hosts under \"allow\"");
+    const auto use = r.list("use");
     r.refuse("ask", "is not supported by this version; nobody would be asked");
     const auto allow = r.list("allow");
     const auto deny = r.list("deny");
     PINHOLE_TRY_VOID(r.finish());
+    PINHOLE_TRY_VOID(read_use(use));
     PINHOLE_TRY_VOID(read_rules(deny, Action::deny, content_.deny));
     PINHOLE_TRY_VOID(read_rules(allow, Action::allow, content_.allow));
     return check_reachable();
+  }
+
+  Result<void> read_use(std::span<const Node> items) {
+    for (const Node& item : items) {
+      PINHOLE_TRY(const std::string name, yaml::read_string(document_, item, "an item of \"use\""));
+      if (find_preset(name) == nullptr) {
+        std::vector<std::string_view> names;
+        for (const Preset& preset : presets()) names.push_back(preset.name);
+        return error(item.mark,
+                     fmt::format("unknown preset \"{}\"; there are {}", printable(name, 40),
+                                 fmt::join(names, ", ")),
+                     closest(name, names).value_or(""));
+      }
+      if (std::ranges::find(content_.presets, name) != content_.presets.end()) {
+        return error(item.mark, fmt::format("preset \"{}\" is given twice", name));
+      }
+      content_.presets.push_back(name);
+    }
+    return {};
   }
 
   Result<void> read_rules(std::span<const Node> items, Action action, std::vector<Rule>& rules) {

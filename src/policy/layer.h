@@ -44,6 +44,7 @@ struct GivenAudit {
 };
 
 struct LayerContent {
+  std::vector<std::string> presets;  ///< of `use:`
   std::vector<Rule> allow;
   std::vector<Rule> deny;
   std::vector<Internal> internal;

@@ -5,8 +5,10 @@
 #include <set>
 #include <utility>
 
+#include "base/check.h"
 #include "base/sha256.h"
 #include "policy/decision.h"
+#include "policy/presets.h"
 #include "policy/tables.h"
 
 namespace pinhole::policy {
@@ -76,11 +78,8 @@ class Compiler {
  public:
   Result<void> add(const Layer& layer) {
     PINHOLE_TRY(LayerContent content, read_layer(layer));
-    for (Rule& rule : content.allow) {
-      append_warnings(rule, tables_.warnings);
-      tables_.allow.insert(rule, static_cast<RuleIndex>(tables_.allow_rules.size()));
-      tables_.allow_rules.push_back(std::move(rule));
-    }
+    for (const std::string& name : content.presets) PINHOLE_TRY_VOID(add_preset(name));
+    for (Rule& rule : content.allow) add_allow(std::move(rule));
     for (Rule& rule : content.deny) {
       tables_.deny.insert(rule, static_cast<RuleIndex>(tables_.deny_rules.size()));
       tables_.deny_rules.push_back(std::move(rule));
@@ -122,6 +121,23 @@ class Compiler {
   }
 
  private:
+  void add_allow(Rule rule) {
+    append_warnings(rule, tables_.warnings);
+    tables_.allow.insert(rule, static_cast<RuleIndex>(tables_.allow_rules.size()));
+    tables_.allow_rules.push_back(std::move(rule));
+  }
+
+  /// The hash is over its text too, which changes with the program.
+  Result<void> add_preset(const std::string& name) {
+    if (!presets_.insert(name).second) return {};
+    const Preset* preset = find_preset(name);
+    PINHOLE_CHECK(preset != nullptr);  // read_layer() looked
+    PINHOLE_TRY(std::vector<Rule> rules, rules_of(*preset));
+    for (Rule& rule : rules) add_allow(std::move(rule));
+    canonical_.update(fmt::format("preset {} {};", preset->text.size(), preset->text));
+    return {};
+  }
+
   void put(SecretSpec secret) {
     std::erase_if(tables_.secrets, [&](const SecretSpec& s) { return s.name == secret.name; });
     tables_.secrets.push_back(std::move(secret));
@@ -148,6 +164,7 @@ class Compiler {
 
   Tables tables_{.redact = {std::begin(kAlwaysRedacted), std::end(kAlwaysRedacted)}};
   LimitsMerge limits_;
+  std::set<std::string> presets_;
   Sha256 canonical_;
 };
 

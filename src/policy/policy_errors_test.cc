@@ -64,10 +64,19 @@ TEST(PolicyErrors, UnknownAndDuplicateKeysAndWrongTypes) {
 TEST(PolicyErrors, WhatIsNotEnforcedYetIsRefused) {
   EXPECT_EQ(error_of("egress: {ask: []}"),
             "p.yaml:1:10: \"ask\" is not supported by this version; nobody would be asked");
-  EXPECT_EQ(
-      error_of("egress: {use: [npm]}"),
-      "p.yaml:1:10: \"use\" is not supported by this version; write the hosts under \"allow\"");
   EXPECT_EQ(error_of("ceiling: []"), "p.yaml:1:1: \"ceiling\" is not supported by this version");
+}
+
+TEST(PolicyErrors, Presets) {
+  EXPECT_EQ(error_of("egress: {use: [npm, pypi]}"), "no error");
+  EXPECT_EQ(
+      error_of("egress: {use: [pypy]}"),
+      "p.yaml:1:16: unknown preset \"pypy\"; there are anthropic, crates, debian, github-read, "
+      "golang, npm, openai, pypi, ubuntu; did you mean \"pypi\"?");
+  EXPECT_EQ(error_of("egress: {use: [npm, npm]}"), "p.yaml:1:21: preset \"npm\" is given twice");
+  EXPECT_EQ(error_of("egress: {use: npm}"), "p.yaml:1:15: \"use\" expects a list, found \"npm\"");
+  // A preset may be narrowed by denies, whole.
+  EXPECT_EQ(error_of("egress: {use: [github-read], deny: [api.github.com]}"), "no error");
 }
 
 TEST(PolicyErrors, RawRules) {

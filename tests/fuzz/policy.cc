@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "fuzz/fuzz.h"
 #include "http/header.h"
+#include "policy/presets.h"
 #include "yaml/yaml.h"
 
 namespace pinhole::policy {
@@ -132,11 +133,20 @@ struct Oracle {
     exact_only = exact_only || document.root.find("upstream_proxy") != nullptr;
     const auto* egress = document.root.find("egress");
     if (egress == nullptr) return;
+    if (const auto* use = egress->find("use")) {
+      for (const auto& item : use->items) add_preset(item.text);
+    }
     for (const std::string_view key : {"allow", "deny"}) {
       const auto* list = egress->find(key);
       if (list == nullptr) continue;
       for (const auto& item : list->items) rules.push_back(said(item, key == "deny"));
     }
+  }
+
+  void add_preset(std::string_view name) {
+    const auto document = yaml::parse(find_preset(name)->text, "preset").value();
+    for (const auto& item : document.root.find("egress")->find("allow")->items)
+      rules.push_back(said(item, false));
   }
 
   [[nodiscard]] bool speaks_for(const Said& rule, const Request& request) const {
@@ -268,7 +278,8 @@ void check_request(const Compiled& compiled, const Policy& closed, const Request
   if (verdict.allowed()) {
     if (request.way == Way::connect)
       PINHOLE_CHECK(verdict.handling == compiled.oracle.allows_connect(request));
-    PINHOLE_CHECK(verdict.rule.starts_with("p.yaml:") && !verdict.reason.empty());
+    PINHOLE_CHECK((verdict.rule.starts_with("p.yaml:") || verdict.rule.starts_with("preset:")) &&
+                  !verdict.reason.empty());
     PINHOLE_CHECK(compiled.policy.may_resolve(request.host, request.port));
     const BodyLimits& all = compiled.policy.limits().bodies;
     PINHOLE_CHECK(verdict.limits.request_body <= all.request_body &&
