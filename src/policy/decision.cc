@@ -51,6 +51,12 @@ Verdict denied(std::string rule, std::string reason) {
   return {.action = Action::deny, .rule = std::move(rule), .reason = std::move(reason)};
 }
 
+Verdict above(const std::string& ceiling, const Request& request) {
+  return denied(ceiling,
+                fmt::format("{} is not under the ceiling at {}, whatever other rules allow",
+                            request.text(), ceiling));
+}
+
 void narrow(RuleLimits& limits, const Rule& rule) {
   limits.request_body =
       std::min(rule.request_body.value_or(limits.request_body), limits.request_body);
@@ -80,7 +86,11 @@ Decision::Decision(const Tables& tables, const Request& request, std::size_t& st
       request_(request),
       steps_(steps),
       denies_(tables.deny.matching(request.host, true, steps)),
-      allows_(tables.allow.matching(request.host, false, steps)) {}
+      allows_(tables.allow.matching(request.host, false, steps)) {
+  for (const Ceiling& ceiling : tables.ceilings) {
+    ceilings_.push_back(ceiling.table.matching(request.host, false, steps));
+  }
+}
 
 Verdict Decision::decide() {
   if (request_.way == Way::connect) return decide_connect();
@@ -120,6 +130,7 @@ Verdict Decision::decide_request(const Request& request) {
                               "only one of them",
                               request.text(), tables_.allow_rules[found.front()].id));
   }
+  if (auto refused = above_ceiling(request, readings)) return *std::move(refused);
   return allowed_by(found, request);
 }
 
@@ -140,6 +151,7 @@ Verdict Decision::decide_raw(RuleIndex rule) {
       return kind == &ReachRules::whole ? denied_by(*deny, request_) : denied_unseen(*deny);
     }
   }
+  if (auto refused = above_ceiling(Handling::raw, http::Scheme::https)) return *std::move(refused);
   Verdict verdict = allowed_by({rule}, request_);
   verdict.handling = Handling::raw;
   return verdict;
@@ -151,6 +163,9 @@ Verdict Decision::decide_tunnel(RuleIndex rule) {
   };
   if (const Match whole = deny(&ReachRules::whole)) return denied_by(*whole, request_);
   if (const Match partial = deny(&ReachRules::partial)) return denied_unseen(*partial);
+  if (auto refused = above_ceiling(Handling::tunnel, http::Scheme::https)) {
+    return *std::move(refused);
+  }
   Verdict verdict = allowed_by({rule}, request_);
   verdict.handling = Handling::tunnel;
   return verdict;
@@ -160,6 +175,7 @@ Verdict Decision::decide_tunnel(RuleIndex rule) {
 /// be allowed.
 Verdict Decision::decide_inspect() {
   Match denied_whole;
+  std::optional<Verdict> above;
   for (const http::Scheme scheme : {http::Scheme::https, http::Scheme::http}) {
     const auto deny = find_kind(denies_, scheme, request_.port, &ReachRules::whole, steps_);
     if (deny) {
@@ -168,14 +184,20 @@ Verdict Decision::decide_inspect() {
     }
     const Match allow = find_any(allows_, scheme, request_.port, steps_);
     if (!allow) continue;
+    if (auto refused = above_ceiling(Handling::inspect, scheme)) {
+      if (!above) above = std::move(refused);
+      continue;
+    }
     Verdict verdict = allowed_by({*allow}, request_);
     verdict.limits = {tables_.limits.bodies, {}, {}};
     verdict.secrets.reset();
     verdict.whole_host = scheme == http::Scheme::https &&
                          find_kind(allows_, scheme, request_.port, &ReachRules::whole, steps_) &&
-                         !find_kind(denies_, scheme, request_.port, &ReachRules::partial, steps_);
+                         !find_kind(denies_, scheme, request_.port, &ReachRules::partial, steps_) &&
+                         !above_ceiling(Handling::tunnel, scheme);
     return verdict;
   }
+  if (above) return *std::move(above);
   if (denied_whole) return denied_by(*denied_whole, request_);
   return denied("default", why_not(request_, allows_, tables_.allow_rules));
 }
@@ -183,6 +205,45 @@ Verdict Decision::decide_inspect() {
 Decision::Match Decision::find_raw() const {
   for (const HostRules* host : allows_) {
     if (const Match raw = host->raw_at(request_.port, steps_)) return raw;
+  }
+  return std::nullopt;
+}
+
+/// Each ceiling must hold every reading of the path.
+std::optional<Verdict> Decision::above_ceiling(const Request& request,
+                                               std::span<const http::Segments> readings) const {
+  for (std::size_t i = 0; i < ceilings_.size(); ++i) {
+    const bool under = std::ranges::all_of(readings, [&](const http::Segments& path) {
+      return find_in(ceilings_[i], request, path, steps_).has_value();
+    });
+    if (!under) return above(tables_.ceilings[i].id, request);
+  }
+  return std::nullopt;
+}
+
+/// What passes unseen needs a ceiling that holds all of it; for the rest it is enough that one
+/// request could be under it.
+std::optional<Verdict> Decision::above_ceiling(Handling handling, http::Scheme scheme) const {
+  const auto has = [&](const HostList& ceiling, Match ReachRules::* kind) {
+    return find_kind(ceiling, scheme, request_.port, kind, steps_).has_value();
+  };
+  for (std::size_t i = 0; i < ceilings_.size(); ++i) {
+    const HostList& ceiling = ceilings_[i];
+    bool under = false;
+    switch (handling) {
+      case Handling::raw:
+        under = std::ranges::any_of(ceiling, [&](const HostRules* host) {
+          return host->raw_at(request_.port, steps_).has_value();
+        });
+        break;
+      case Handling::tunnel:
+        under = has(ceiling, &ReachRules::tunnel) || has(ceiling, &ReachRules::whole);
+        break;
+      case Handling::inspect:
+        under = find_any(ceiling, scheme, request_.port, steps_).has_value();
+        break;
+    }
+    if (!under) return above(tables_.ceilings[i].id, request_);
   }
   return std::nullopt;
 }
@@ -244,8 +305,9 @@ bool Decision::may_be_reached(const Tables& tables, const http::Host& host, std:
     const bool allowed = raw || std::ranges::any_of(decision.allows_, [&](const HostRules* rules) {
                            return !rules->at(scheme, port, steps).empty();
                          });
-    if (allowed && !find_kind(decision.denies_, scheme, port, &ReachRules::whole, steps))
-      return true;
+    if (!allowed || find_kind(decision.denies_, scheme, port, &ReachRules::whole, steps)) continue;
+    if (raw || !decision.above_ceiling(Handling::inspect, scheme)) return true;
+    if (!decision.above_ceiling(Handling::tunnel, scheme)) return true;
   }
   return false;
 }

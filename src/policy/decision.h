@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ class Decision {
   Verdict decide_inspect();
 
   Match find_raw() const;
+  [[nodiscard]] std::optional<Verdict> above_ceiling(
+      const Request& request, std::span<const http::Segments> readings) const;
+  [[nodiscard]] std::optional<Verdict> above_ceiling(Handling handling, http::Scheme scheme) const;
   Verdict denied_by(RuleIndex index, const Request& request) const;
   Verdict denied_unseen(RuleIndex index) const;
   Verdict allowed_by(const std::vector<RuleIndex>& found, const Request& request) const;
@@ -42,6 +46,7 @@ class Decision {
   std::size_t& steps_;
   HostList denies_;
   HostList allows_;
+  boost::container::small_vector<HostList, 2> ceilings_;  // in the order of the tables'
 };
 
 }  // namespace pinhole::policy

@@ -53,6 +53,22 @@ std::optional<RuleIndex> covering_one(const HostList& hosts, const Reach& reach,
   return std::nullopt;
 }
 
+/// What passes unseen is refused by every deny that it could break, also by those with a path.
+std::optional<RuleIndex> breakable_deny(const HostList& hosts, const Rule& rule) {
+  std::size_t steps = 0;
+  for (const HostRules* host : hosts) {
+    for (const http::Scheme scheme : {http::Scheme::https, http::Scheme::http}) {
+      if (rule.tunnel && scheme == http::Scheme::http) continue;
+      for (const ReachRules* rules :
+           host->at(scheme, rule.reaches.front().port.value_or(0), steps)) {
+        if (rules->whole) return rules->whole;
+        if (rules->partial) return rules->partial;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 ReachList HostRules::at(http::Scheme scheme, std::uint16_t port, std::size_t& steps) const {
@@ -154,12 +170,29 @@ std::optional<RuleIndex> find_rule(const ReachRules& rules, std::string_view met
   return rules.any_method.find(path, steps);
 }
 
+bool may_be_under(const HostTable& ceiling, const Rule& rule) {
+  if (rule.host.kind != HostPattern::Kind::exact) return true;
+  std::size_t steps = 0;
+  const http::Host host{.name = rule.host.name, .ip = http::parse_ip(rule.host.name)};
+  for (const HostRules* rules : ceiling.matching(host, false, steps)) {
+    for (const Reach& reach : rule.reaches) {
+      const std::uint16_t port = reach.port.value_or(0);
+      const bool reached =
+          rule.raw ? rules->raw_at(port, steps).has_value()
+                   : !rules->at(reach.scheme.value_or(http::Scheme::https), port, steps).empty();
+      if (reached) return true;
+    }
+  }
+  return false;
+}
+
 std::optional<RuleIndex> covering_deny(const HostTable& denies, const Rule& rule) {
   static const PathPattern kEveryPath{.segments = {}, .rest = true};
   const std::vector<PathPattern> every_path = {kEveryPath};
   const std::vector<std::string> any_method = {""};
   const auto hosts = denies.covering(rule.host);
   if (hosts.empty()) return std::nullopt;
+  if (rule.tunnel || rule.raw) return breakable_deny(hosts, rule);
   std::optional<RuleIndex> covering;
   for (const Reach& reach : rule.reaches) {
     for (const std::string& method : rule.methods.empty() ? any_method : rule.methods) {

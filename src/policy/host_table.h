@@ -72,6 +72,9 @@ class HostTable {
 std::optional<RuleIndex> find_rule(const ReachRules& rules, std::string_view method,
                                    std::span<const std::string> path, std::size_t& steps);
 
+/// False only where no rule of a ceiling reaches the host and port of `rule` at all.
+bool may_be_under(const HostTable& ceiling, const Rule& rule);
+
 /// A rule of the deny table that covers all that `rule` could ever allow.
 std::optional<RuleIndex> covering_deny(const HostTable& denies, const Rule& rule);
 

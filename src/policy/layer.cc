@@ -23,7 +23,6 @@ using yaml::MappingReader;
 using yaml::Mark;
 using yaml::Node;
 
-constexpr std::string_view kUnsupported = "is not supported by this version";
 constexpr std::size_t kMostPatterns = 200'000;  // methods × paths × ports of all rules of a file
 
 constexpr std::array<std::string_view, 10> kTopLevelKeys = {
@@ -63,9 +62,13 @@ class LayerReader {
                fmt::format("version {} is not known; this program knows version 1", *version));
     }
     const Node* egress = r.optional_mapping("egress");
+    const auto ceiling = r.list("ceiling");
     r.leave({"internal", "ca", "limits", "audit", "secrets", "resolver", "upstream_proxy"});
     PINHOLE_TRY_VOID(r.finish());
     if (egress != nullptr) PINHOLE_TRY_VOID(read_egress(*egress));
+    if (const Node* node = document_.root.find("ceiling"); node != nullptr) {
+      PINHOLE_TRY_VOID(read_ceiling(*node, ceiling));
+    }
     PINHOLE_TRY_VOID(read_sections());
     PINHOLE_TRY_VOID(check_rule_limits());
     return std::move(content_);
@@ -78,7 +81,6 @@ class LayerReader {
 
   /// Whatever this version could only ignore must not look as if it were in force.
   void refuse_top_level(MappingReader& r) {
-    r.refuse("ceiling", kUnsupported);
     if (is_users_word(layer_.kind)) return;
     for (const std::string_view key : kUsersKeys) {
       r.refuse(key, fmt::format("may be said by the user's own file or a flag only, not by {} file",
@@ -89,13 +91,13 @@ class LayerReader {
   Result<void> read_egress(const Node& node) {
     MappingReader r(document_, node, "\"egress\"");
     const auto use = r.list("use");
-    r.refuse("ask", "is not supported by this version; nobody would be asked");
+    r.refuse("ask", "comes with a later version; in this one nobody would be asked");
     const auto allow = r.list("allow");
     const auto deny = r.list("deny");
     PINHOLE_TRY_VOID(r.finish());
     PINHOLE_TRY_VOID(read_use(use));
-    PINHOLE_TRY_VOID(read_rules(deny, Action::deny, content_.deny));
-    PINHOLE_TRY_VOID(read_rules(allow, Action::allow, content_.allow));
+    PINHOLE_TRY_VOID(read_rules(deny, RuleList::deny, content_.deny));
+    PINHOLE_TRY_VOID(read_rules(allow, RuleList::allow, content_.allow));
     return check_reachable();
   }
 
@@ -118,10 +120,10 @@ class LayerReader {
     return {};
   }
 
-  Result<void> read_rules(std::span<const Node> items, Action action, std::vector<Rule>& rules) {
+  Result<void> read_rules(std::span<const Node> items, RuleList list, std::vector<Rule>& rules) {
     std::unordered_map<std::string, std::size_t> lines;
     for (const Node& item : items) {
-      PINHOLE_TRY(Rule rule, read_rule(document_, item, action));
+      PINHOLE_TRY(Rule rule, read_rule(document_, item, list));
       patterns_ += std::max<std::size_t>(1, rule.methods.size()) *
                    std::max<std::size_t>(1, rule.patterns.size()) * rule.reaches.size();
       if (patterns_ > kMostPatterns) {
@@ -145,8 +147,27 @@ class LayerReader {
       const auto covering = covering_deny(denies, rule);
       if (!covering) continue;
       return error(rule.mark,
-                   fmt::format("this rule can never be reached: the deny rule in line {} covers it",
-                               content_.deny[*covering].mark.line));
+                   fmt::format("this rule can never be reached: the deny rule in line {} {}",
+                               content_.deny[*covering].mark.line,
+                               rule.raw || rule.tunnel ? "could not be kept inside" : "covers it"));
+    }
+    return {};
+  }
+
+  Result<void> read_ceiling(const Node& node, std::span<const Node> items) {
+    content_.ceiling.emplace();
+    content_.ceiling_id = fmt::format("{}:{}", document_.source, node.key_mark.line);
+    PINHOLE_TRY_VOID(read_rules(items, RuleList::ceiling, *content_.ceiling));
+    HostTable table;
+    for (RuleIndex i = 0; i < content_.ceiling->size(); ++i) {
+      table.insert((*content_.ceiling)[i], i);
+    }
+    for (const Rule& rule : content_.allow) {
+      if (may_be_under(table, rule)) continue;
+      return error(rule.mark,
+                   fmt::format("this rule can never be reached: the ceiling in line {} does not "
+                               "hold it",
+                               node.key_mark.line));
     }
     return {};
   }

@@ -47,6 +47,8 @@ struct LayerContent {
   std::vector<std::string> presets;  ///< of `use:`
   std::vector<Rule> allow;
   std::vector<Rule> deny;
+  std::optional<std::vector<Rule>> ceiling;
+  std::string ceiling_id;  ///< "policy.yaml:7"
   std::vector<Internal> internal;
   std::vector<HostCa> ca;
   GivenLimits limits;

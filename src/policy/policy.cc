@@ -78,8 +78,14 @@ class Compiler {
  public:
   Result<void> add(const Layer& layer) {
     PINHOLE_TRY(LayerContent content, read_layer(layer));
-    for (const std::string& name : content.presets) PINHOLE_TRY_VOID(add_preset(name));
-    for (Rule& rule : content.allow) add_allow(std::move(rule));
+    for (const std::string& name : content.presets) {
+      PINHOLE_TRY_VOID(add_preset(name, layer.document));
+    }
+    for (Rule& rule : content.allow) {
+      PINHOLE_TRY_VOID(check_one_kind(rule, layer.document, rule.mark));
+      add_allow(std::move(rule));
+    }
+    if (content.ceiling) add_ceiling(std::move(content.ceiling_id), *std::move(content.ceiling));
     for (Rule& rule : content.deny) {
       tables_.deny.insert(rule, static_cast<RuleIndex>(tables_.deny_rules.size()));
       tables_.deny_rules.push_back(std::move(rule));
@@ -127,13 +133,43 @@ class Compiler {
     tables_.allow_rules.push_back(std::move(rule));
   }
 
+  /// Nobody can tell what a port is for where one rule means bytes and another one requests.
+  Result<void> check_one_kind(const Rule& rule, const yaml::Document& document, yaml::Mark mark) {
+    for (const Reach& reach : rule.reaches) {
+      const std::string place = fmt::format("{}:{}", rule.host.text(), reach.port.value_or(0));
+      auto& own = rule.raw ? raw_places_ : http_places_;
+      const auto& other = rule.raw ? http_places_ : raw_places_;
+      own.emplace(place, rule.id);
+      const auto found = other.find(place);
+      if (found == other.end()) continue;
+      return fail(yaml::error_at(
+          document, mark,
+          fmt::format("{} is for raw TCP by one rule and for HTTP by another one: {} and {}", place,
+                      rule.raw ? rule.id : found->second, rule.raw ? found->second : rule.id)));
+    }
+    return {};
+  }
+
+  void add_ceiling(std::string id, std::vector<Rule> rules) {
+    Ceiling ceiling{.id = std::move(id), .rules = std::move(rules), .table = {}};
+    for (RuleIndex i = 0; i < ceiling.rules.size(); ++i) ceiling.table.insert(ceiling.rules[i], i);
+    if (ceiling.rules.empty()) {
+      tables_.warnings.push_back(
+          fmt::format("{}: the ceiling is empty: nothing at all is allowed", ceiling.id));
+    }
+    tables_.ceilings.push_back(std::move(ceiling));
+  }
+
   /// The hash is over its text too, which changes with the program.
-  Result<void> add_preset(const std::string& name) {
+  Result<void> add_preset(const std::string& name, const yaml::Document& user) {
     if (!presets_.insert(name).second) return {};
     const Preset* preset = find_preset(name);
     PINHOLE_CHECK(preset != nullptr);  // read_layer() looked
     PINHOLE_TRY(std::vector<Rule> rules, rules_of(*preset));
-    for (Rule& rule : rules) add_allow(std::move(rule));
+    for (Rule& rule : rules) {
+      PINHOLE_TRY_VOID(check_one_kind(rule, user, user.root.mark));
+      add_allow(std::move(rule));
+    }
     canonical_.update(fmt::format("preset {} {};", preset->text.size(), preset->text));
     return {};
   }
@@ -165,6 +201,8 @@ class Compiler {
   Tables tables_{.redact = {std::begin(kAlwaysRedacted), std::end(kAlwaysRedacted)}};
   LimitsMerge limits_;
   std::set<std::string> presets_;
+  TextMap<std::string> raw_places_;  // "host:port", the rule's id
+  TextMap<std::string> http_places_;
   Sha256 canonical_;
 };
 

@@ -63,8 +63,7 @@ TEST(PolicyErrors, UnknownAndDuplicateKeysAndWrongTypes) {
 
 TEST(PolicyErrors, WhatIsNotEnforcedYetIsRefused) {
   EXPECT_EQ(error_of("egress: {ask: []}"),
-            "p.yaml:1:10: \"ask\" is not supported by this version; nobody would be asked");
-  EXPECT_EQ(error_of("ceiling: []"), "p.yaml:1:1: \"ceiling\" is not supported by this version");
+            "p.yaml:1:10: \"ask\" comes with a later version; in this one nobody would be asked");
 }
 
 TEST(PolicyErrors, Presets) {
@@ -77,6 +76,45 @@ TEST(PolicyErrors, Presets) {
   EXPECT_EQ(error_of("egress: {use: npm}"), "p.yaml:1:15: \"use\" expects a list, found \"npm\"");
   // A preset may be narrowed by denies, whole.
   EXPECT_EQ(error_of("egress: {use: [github-read], deny: [api.github.com]}"), "no error");
+}
+
+TEST(PolicyErrors, Ceilings) {
+  const auto under = [](const std::string& rule, const std::string& ceiling) {
+    return error_of("egress:\n  allow:\n  - " + rule + "\nceiling:\n  - " + ceiling + "\n");
+  };
+  const char* kAbove =
+      "p.yaml:3:5: this rule can never be reached: the ceiling in line 4 does not hold it";
+  EXPECT_EQ(under("a.com", "a.com"), "no error");
+  EXPECT_EQ(under("a.com/x", "\"*.com\""), "no error");
+  EXPECT_EQ(under("\"*.a.com\"", "b.a.com"), "no error");
+  EXPECT_EQ(under("a.com", "b.com"), kAbove);
+  EXPECT_EQ(under("a.com:8443", "a.com"), kAbove);
+  EXPECT_EQ(under("10.0.0.1", "\"*\""), kAbove);
+  EXPECT_EQ(under("\"tcp://a.com:443\"", "a.com"), kAbove);
+  EXPECT_EQ(under("\"tcp://a.com:443\"", "\"tcp://a.com:443\""), "no error");
+  EXPECT_EQ(error_of("ceiling: a.com"), "p.yaml:1:10: \"ceiling\" expects a list, found \"a.com\"");
+  EXPECT_EQ(error_of("ceiling: [{host: a.com, limits: {rate: 1/s}}]"),
+            "p.yaml:1:25: \"limits\" has no meaning in a ceiling rule");
+  EXPECT_EQ(error_of("ceiling: [a.com, a.com]"),
+            "p.yaml:1:18: this rule can never be reached: it repeats line 1");
+}
+
+TEST(PolicyErrors, RawAndHttpForOnePlace) {
+  const auto both = [](const std::string& first, const std::string& second) {
+    return error_of("egress:\n  allow:\n  - " + first + "\n  - " + second + "\n");
+  };
+  EXPECT_EQ(
+      both("a.com", "\"tcp://a.com:443\""),
+      "p.yaml:4:5: a.com:443 is for raw TCP by one rule and for HTTP by another one: p.yaml:4 "
+      "and p.yaml:3");
+  EXPECT_EQ(both("\"tcp://*.a.com:8080\"", "GET http://*.a.com:8080/x"),
+            "p.yaml:4:5: *.a.com:8080 is for raw TCP by one rule and for HTTP by another one: "
+            "p.yaml:3 and p.yaml:4");
+  EXPECT_EQ(both("a.com", "\"tcp://a.com:5432\""), "no error");
+  EXPECT_EQ(both("\"https://a.com\"", "\"tcp://b.com:443\""), "no error");
+  EXPECT_EQ(
+      error_of("egress: {use: [npm], allow: [\"tcp://registry.npmjs.org:443\"]}").substr(0, 75),
+      "p.yaml:1:30: registry.npmjs.org:443 is for raw TCP by one rule and for HTTP");
 }
 
 TEST(PolicyErrors, RawRules) {
@@ -267,8 +305,17 @@ TEST(PolicyErrors, RulesThatCanNeverBeReached) {
   EXPECT_EQ(both("GET https://a.com/x/y", "https://a.com/x/**"), kCovered);
   EXPECT_EQ(both("GET https://a.com/x/*", "GET https://a.com/*/*"), kCovered);
   EXPECT_EQ(both("\"https://a.com\"", "\"https://a.com\""), kCovered);
-  EXPECT_EQ(both("{host: a.com, tls: tunnel}", "\"https://a.com\""), kCovered);
 
+  const char* kUnseen =
+      "p.yaml:3:5: this rule can never be reached: the deny rule in line 5 could not be kept "
+      "inside";
+  EXPECT_EQ(both("{host: a.com, tls: tunnel}", "\"https://a.com\""), kUnseen);
+  EXPECT_EQ(both("{host: a.com, tls: tunnel}", "POST a.com/x"), kUnseen);
+  EXPECT_EQ(both("\"tcp://a.com:99\"", "POST http://a.com:99/x"), kUnseen);
+  EXPECT_EQ(both("\"tcp://a.com:99\"", "\"tcp://*.com:99\""), kUnseen);
+
+  EXPECT_EQ(both("\"tcp://a.com:99\"", "\"tcp://a.com:98\""), "no error");
+  EXPECT_EQ(both("{host: a.com, tls: tunnel}", "\"http://a.com\""), "no error");
   EXPECT_EQ(both("a.com", "\"*.a.com\""), "no error");
   EXPECT_EQ(both("\"*.a.com\"", "b.a.com"), "no error");
   EXPECT_EQ(both("a.com", "\"https://a.com\""), "no error");  // http stays

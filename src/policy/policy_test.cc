@@ -258,6 +258,13 @@ TEST(PolicyDecide, EncodedCharactersMatchTheirRules) {
   EXPECT_EQ(decide(p, "GET https://a.com/a%21b/x"), "deny pinhole.yaml:1");
 }
 
+/// Denies of another layer: within one file they would be rules that can never be reached.
+Policy denied(std::string_view text, std::string_view denies) {
+  auto result = Policy::compile({layer(denies, LayerKind::organisation, "org.yaml"), layer(text)});
+  EXPECT_TRUE(result) << result.error().message;
+  return result ? *result : Policy();
+}
+
 /// "inspect", "tunnel", "raw" or "deny", and the rule.
 std::string handling(const Policy& policy, std::string_view text) {
   const Verdict verdict = policy.decide(request(text));
@@ -296,16 +303,15 @@ TEST(PolicyConnect, IsInspectedWhereARequestInsideCouldBeAllowed) {
 }
 
 TEST(PolicyConnect, TunnelsPassUnseenAndNothingIsDeniedInThem) {
-  const Policy p = policy(
+  const Policy p = denied(
       "egress:\n"
       "  allow:\n"
       "    - {host: t.com, tls: tunnel}\n"
       "    - {host: \"u.com:8443\", tls: tunnel, limits: {concurrent: 2}}\n"
       "    - \"*.v.com\"\n"
       "    - {host: x.v.com, tls: tunnel}\n"
-      "    - {host: w.com, tls: tunnel}\n"
-      "  deny:\n"
-      "    - DELETE w.com/keys/**\n");
+      "    - {host: w.com, tls: tunnel}\n",
+      "egress: {deny: [DELETE w.com/keys/**]}");
   EXPECT_EQ(handling(p, "CONNECT t.com:443"), "tunnel pinhole.yaml:3");
   EXPECT_EQ(handling(p, "CONNECT t.com:80"), "deny default");
   EXPECT_EQ(handling(p, "GET https://t.com/"), "deny default");
@@ -315,22 +321,22 @@ TEST(PolicyConnect, TunnelsPassUnseenAndNothingIsDeniedInThem) {
   EXPECT_EQ(p.decide(request("CONNECT u.com:8443")).limits.concurrent, 2U);
   EXPECT_EQ(handling(p, "CONNECT x.v.com:443"), "tunnel pinhole.yaml:6");
   EXPECT_EQ(handling(p, "CONNECT y.v.com:443"), "inspect pinhole.yaml:5");
-  EXPECT_EQ(handling(p, "CONNECT w.com:443"), "deny pinhole.yaml:9");
-  EXPECT_EQ(
-      reason(p, "CONNECT w.com:443"),
-      "host w.com is denied for DELETE /keys/** (pinhole.yaml:9), which nobody could see in a "
-      "connection that passes untouched");
+  EXPECT_EQ(handling(p, "CONNECT w.com:443"), "deny org.yaml:1");
+  EXPECT_EQ(reason(p, "CONNECT w.com:443"),
+            "host w.com is denied for DELETE /keys/** (org.yaml:1), which nobody could see in a "
+            "connection that passes untouched");
 }
 
 TEST(PolicyConnect, RawRulesAreForOnePortAndNoRequest) {
-  const Policy p = policy(
+  const Policy p = denied(
       "egress:\n"
       "  allow:\n"
       "    - tcp://db.com:5432\n"
       "    - tcp://e.com:443\n"
       "    - tcp://f.com:22\n"
       "    - f.com\n"
-      "    - g.com\n"
+      "    - g.com\n",
+      "egress:\n"
       "  deny:\n"
       "    - DELETE https://e.com/x\n"
       "    - tcp://f.com:22\n"
@@ -340,14 +346,71 @@ TEST(PolicyConnect, RawRulesAreForOnePortAndNoRequest) {
   EXPECT_EQ(reason(p, "CONNECT db.com:443"),
             "host db.com is allowed only for raw TCP on port 5432 (CONNECT) (pinhole.yaml:3)");
   EXPECT_EQ(handling(p, "GET http://db.com:5432/"), "deny default");
-  EXPECT_EQ(handling(p, "CONNECT e.com:443"), "deny pinhole.yaml:9");
-  EXPECT_EQ(handling(p, "CONNECT f.com:22"), "deny pinhole.yaml:10");
+  EXPECT_EQ(handling(p, "CONNECT e.com:443"), "deny org.yaml:3");
+  EXPECT_EQ(handling(p, "CONNECT f.com:22"), "deny org.yaml:4");
   EXPECT_EQ(handling(p, "CONNECT f.com:443"), "inspect pinhole.yaml:6");
-  EXPECT_EQ(handling(p, "CONNECT g.com:443"), "deny pinhole.yaml:11");
-  EXPECT_EQ(handling(p, "GET https://g.com/"), "deny pinhole.yaml:11");
+  EXPECT_EQ(handling(p, "CONNECT g.com:443"), "deny org.yaml:5");
+  EXPECT_EQ(handling(p, "GET https://g.com/"), "deny org.yaml:5");
   EXPECT_EQ(handling(p, "GET http://g.com/"), "inspect pinhole.yaml:7");
   EXPECT_TRUE(p.may_resolve(*http::normalise_host("db.com"), 5432));
   EXPECT_FALSE(p.may_resolve(*http::normalise_host("db.com"), 443));
+}
+
+TEST(PolicyCeiling, HoldsWhateverOtherLayersAllow) {
+  const auto p = Policy::compile(
+      {layer("ceiling:\n  - \"*.a.com\"\n  - GET https://b.com/pub/**\n  - tcp://db.com:5432\n"
+             "  - {host: t.com, tls: tunnel}\n",
+             LayerKind::organisation, "/etc/pinhole/policy.yaml"),
+       layer("egress:\n  allow:\n    - x.a.com\n    - b.com\n    - c.com\n    - tcp://db.com:5432\n"
+             "    - tcp://x.a.com:22\n    - {host: t.com, tls: tunnel}\n"
+             "    - {host: y.a.com, tls: tunnel}\n    - {host: \"b.com:444\", tls: tunnel}\n")});
+  ASSERT_TRUE(p) << p.error().message;
+  const std::string above = "deny /etc/pinhole/policy.yaml:1";
+  EXPECT_EQ(handling(*p, "POST https://x.a.com/q"), "inspect pinhole.yaml:3");
+  EXPECT_EQ(handling(*p, "CONNECT x.a.com:443"), "inspect pinhole.yaml:3");
+  EXPECT_TRUE(p->decide(request("CONNECT x.a.com:443")).whole_host);
+  EXPECT_EQ(handling(*p, "GET https://b.com/pub/x"), "inspect pinhole.yaml:4");
+  EXPECT_EQ(handling(*p, "GET https://b.com/x"), above);
+  EXPECT_EQ(handling(*p, "POST https://b.com/pub/x"), above);
+  EXPECT_EQ(handling(*p, "GET https://b.com/pub%2Fx"), above);
+  EXPECT_EQ(handling(*p, "GET http://b.com/pub/x"), above);
+  EXPECT_EQ(reason(*p, "GET https://b.com/x"),
+            "GET https://b.com/x is not under the ceiling at /etc/pinhole/policy.yaml:1, whatever "
+            "other rules allow");
+  EXPECT_EQ(handling(*p, "CONNECT b.com:443"), "inspect pinhole.yaml:4");
+  EXPECT_FALSE(p->decide(request("CONNECT b.com:443")).whole_host);
+  EXPECT_EQ(handling(*p, "CONNECT b.com:80"), above);
+  EXPECT_EQ(handling(*p, "CONNECT b.com:444"), above);
+  EXPECT_EQ(handling(*p, "CONNECT c.com:443"), above);
+  EXPECT_EQ(handling(*p, "CONNECT db.com:5432"), "raw pinhole.yaml:6");
+  EXPECT_EQ(handling(*p, "CONNECT x.a.com:22"), above);
+  EXPECT_EQ(handling(*p, "CONNECT t.com:443"), "tunnel pinhole.yaml:8");
+  EXPECT_EQ(handling(*p, "CONNECT y.a.com:443"), "tunnel pinhole.yaml:9");
+  EXPECT_EQ(handling(*p, "GET https://z.a.com/"), "deny default");  // a ceiling allows nothing
+  const auto may = [&](std::string_view host, std::uint16_t port) {
+    return p->may_resolve(*http::normalise_host(host), port);
+  };
+  EXPECT_TRUE(may("x.a.com", 443));
+  EXPECT_TRUE(may("t.com", 443));
+  EXPECT_TRUE(may("b.com", 443));
+  EXPECT_FALSE(may("b.com", 80));
+  EXPECT_FALSE(may("c.com", 443));
+  EXPECT_FALSE(may("z.a.com", 443));
+}
+
+TEST(PolicyCeiling, EveryLayersOwnHolds) {
+  const auto p =
+      Policy::compile({layer("ceiling: [a.com, b.com]", LayerKind::organisation, "org.yaml"),
+                       layer("ceiling: [b.com, c.com]\n", LayerKind::user, "config.yaml"),
+                       layer("egress: {allow: [a.com, b.com, c.com]}", LayerKind::project)});
+  ASSERT_TRUE(p) << p.error().message;
+  EXPECT_EQ(decide(*p, "GET https://a.com/"), "deny config.yaml:1");
+  EXPECT_EQ(decide(*p, "GET https://b.com/"), "allow pinhole.yaml:1");
+  EXPECT_EQ(decide(*p, "GET https://c.com/"), "deny org.yaml:1");
+  const Policy empty = policy("ceiling: []\negress: {use: [npm]}\n");
+  EXPECT_EQ(decide(empty, "GET https://registry.npmjs.org/x"), "deny pinhole.yaml:1");
+  EXPECT_THAT(empty.warnings(),
+              ElementsAre("pinhole.yaml:1: the ceiling is empty: nothing at all is allowed"));
 }
 
 TEST(PolicyLimits, RatesOfRulesAndOfAll) {

@@ -24,7 +24,7 @@ Result<std::vector<Rule>> rules_of(const Preset& preset) {
   PINHOLE_TRY_VOID(r.finish());
   std::vector<Rule> rules;
   for (const yaml::Node& item : items) {
-    PINHOLE_TRY(Rule rule, read_rule(document, item, Action::allow));
+    PINHOLE_TRY(Rule rule, read_rule(document, item, RuleList::allow));
     rules.push_back(std::move(rule));
   }
   return rules;

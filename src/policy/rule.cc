@@ -49,7 +49,7 @@ Piece piece_of(const Node& node) {
 /// Reads the parts of one rule; each function is a production of the grammar in rule.h.
 class RuleReader {
  public:
-  RuleReader(const Document& document, Action action) : document_(document), action_(action) {}
+  RuleReader(const Document& document, RuleList list) : document_(document), list_(list) {}
 
   Result<Rule> short_form(const Node& node) {
     start(node);
@@ -103,8 +103,12 @@ class RuleReader {
       return error(piece_of(node), "a tcp:// rule has no methods: its bytes are not looked into");
     }
     // Whatever is spoken on the port: bytes in the clear, TLS and HTTP are all denied.
-    if (action_ == Action::deny) rule_.raw = false;
+    if (list_ == RuleList::deny) rule_.raw = false;
     return std::move(rule_);
+  }
+
+  std::unexpected<Error> no_meaning(Mark mark, std::string_view key) {
+    return error(mark, fmt::format("\"{}\" has no meaning in a {} rule", key, to_string(list_)));
   }
 
   void start(const Node& node) {
@@ -178,7 +182,7 @@ class RuleReader {
       piece = piece.from(0, slash);
     }
     PINHOLE_TRY(const auto port, host_and_port(piece));
-    if (rule_.raw && action_ == Action::allow && !port) {
+    if (rule_.raw && list_ != RuleList::deny && !port) {
       return error(all, "a tcp:// rule needs a port, as in tcp://db.example.com:5432");
     }
     rule_.reaches = reaches(scheme, port);
@@ -205,7 +209,7 @@ class RuleReader {
   [[nodiscard]] std::vector<Reach> reaches(std::optional<http::Scheme> scheme,
                                            std::optional<std::uint16_t> port) const {
     using enum http::Scheme;
-    if (action_ == Action::deny || rule_.raw) return {{scheme, port}};
+    if (list_ == RuleList::deny || rule_.raw) return {{scheme, port}};
     if (scheme) return {{scheme, port.value_or(http::default_port(*scheme))}};
     return {{https, port.value_or(443)}, {http, port.value_or(80)}};
   }
@@ -274,8 +278,7 @@ class RuleReader {
       return error(node.mark,
                    fmt::format("\"tls\" expects tunnel, found {}", yaml::describe(node)));
     }
-    if (action_ == Action::deny)
-      return error(node.key_mark, "\"tls\" has no meaning in a deny rule");
+    if (list_ == RuleList::deny) return no_meaning(node.key_mark, "tls");
     if (rule_.raw) return error(node.key_mark, "\"tls\" does not go with tcp://");
     if (!rule_.methods.empty() || !rule_.paths.empty()) {
       return error(node.key_mark,
@@ -288,8 +291,7 @@ class RuleReader {
   }
 
   Result<void> secrets(const Node& node, const std::vector<std::string>& names) {
-    if (action_ == Action::deny)
-      return error(node.key_mark, "\"secrets\" has no meaning in a deny rule");
+    if (list_ != RuleList::allow) return no_meaning(node.key_mark, "secrets");
     if (rule_.raw || rule_.tunnel) {
       return error(
           node.key_mark,
@@ -315,17 +317,28 @@ class RuleReader {
     rule_.rate = read_rate(document_, r);
     rule_.concurrent = r.optional_u64("concurrent", {1, kMostConcurrent});
     PINHOLE_TRY_VOID(r.finish());
-    if (action_ == Action::deny)
-      return error(node.key_mark, "\"limits\" has no meaning in a deny rule");
+    if (list_ != RuleList::allow) return no_meaning(node.key_mark, "limits");
     return {};
   }
 
   const Document& document_;
-  Action action_;
+  RuleList list_;
   Rule rule_;
 };
 
 }  // namespace
+
+std::string_view to_string(RuleList list) {
+  switch (list) {
+    case RuleList::allow:
+      return "allow";
+    case RuleList::deny:
+      return "deny";
+    case RuleList::ceiling:
+      return "ceiling";
+  }
+  return "";
+}
 
 bool Rule::is_whole_host() const {
   const bool every_path = std::ranges::any_of(patterns, [](const PathPattern& pattern) {
@@ -347,8 +360,8 @@ std::string Rule::key() const {
   return fmt::format("{} [{}] [{}]", text, fmt::join(parts, ","), fmt::join(sorted_paths, " "));
 }
 
-Result<Rule> read_rule(const Document& document, const Node& item, Action action) {
-  RuleReader reader(document, action);
+Result<Rule> read_rule(const Document& document, const Node& item, RuleList list) {
+  RuleReader reader(document, list);
   switch (item.kind) {
     case Node::Kind::scalar:
       return reader.short_form(item);

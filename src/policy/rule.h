@@ -61,7 +61,11 @@ struct Rule {
   [[nodiscard]] std::string key() const;
 };
 
-/// A rule from an item of the list; `action` decides what an open scheme and port mean.
-Result<Rule> read_rule(const yaml::Document& document, const yaml::Node& item, Action action);
+/// A rule of a ceiling reads as one that allows, but grants nothing itself.
+enum class RuleList { allow, deny, ceiling };
+std::string_view to_string(RuleList list);
+
+/// A rule from an item of the list, which decides what an open scheme and port mean.
+Result<Rule> read_rule(const yaml::Document& document, const yaml::Node& item, RuleList list);
 
 }  // namespace pinhole::policy

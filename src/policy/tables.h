@@ -13,11 +13,19 @@
 
 namespace pinhole::policy {
 
+/// What a layer lets the others allow.
+struct Ceiling {
+  std::string id;  ///< "/etc/pinhole/policy.yaml:7"
+  std::vector<Rule> rules;
+  HostTable table;
+};
+
 struct Tables {
   std::vector<Rule> allow_rules;
   std::vector<Rule> deny_rules;
   HostTable allow;
   HostTable deny;
+  std::vector<Ceiling> ceilings;
   TextMap<http::Endpoint> internal;  ///< by "name:port"
   TextMap<std::string> ca;           ///< by host
   std::vector<Builtin> builtins;
