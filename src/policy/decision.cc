@@ -312,4 +312,20 @@ bool Decision::may_be_reached(const Tables& tables, const http::Host& host, std:
   return false;
 }
 
+bool fits(const Rule& rule, const Request& request, RuleList list) {
+  HostTable table;
+  table.insert(rule, 0);
+  std::size_t steps = 0;
+  const HostList hosts = table.matching(request.host, list == RuleList::deny, steps);
+  if (hosts.empty()) return false;
+  if (request.way == Way::connect) {
+    if (rule.raw) return hosts.front()->raw_at(request.port, steps).has_value();
+    return !hosts.front()->at(http::Scheme::https, request.port, steps).empty() ||
+           !hosts.front()->at(http::Scheme::http, request.port, steps).empty();
+  }
+  return std::ranges::any_of(http::path_readings(request.path), [&](const http::Segments& path) {
+    return find_in(hosts, request, path, steps).has_value();
+  });
+}
+
 }  // namespace pinhole::policy

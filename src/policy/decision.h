@@ -49,4 +49,7 @@ class Decision {
   boost::container::small_vector<HostList, 2> ceilings_;  // in the order of the tables'
 };
 
+/// Whether a rule, alone in its list, fits one reading of the request.
+bool fits(const Rule& rule, const Request& request, RuleList list);
+
 }  // namespace pinhole::policy

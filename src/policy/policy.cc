@@ -270,6 +270,19 @@ Verdict Policy::decide(const Request& request, std::size_t* steps) const {
   return Decision(*tables_, request, steps != nullptr ? *steps : uncounted).decide();
 }
 
+std::vector<MatchingRule> Policy::matching_rules(const Request& request) const {
+  std::vector<MatchingRule> found;
+  const auto append = [&](std::span<const Rule> rules, RuleList list) {
+    for (const Rule& rule : rules) {
+      if (fits(rule, request, list)) found.push_back({rule.id, to_string(list)});
+    }
+  };
+  append(tables_->deny_rules, RuleList::deny);
+  append(tables_->allow_rules, RuleList::allow);
+  for (const Ceiling& ceiling : tables_->ceilings) append(ceiling.rules, RuleList::ceiling);
+  return found;
+}
+
 bool Policy::may_resolve(const http::Host& host, std::uint16_t port) const {
   const auto is_builtin = [&](const Builtin& b) { return b.host == host.name && b.port == port; };
   if (std::ranges::any_of(tables_->builtins, is_builtin)) return true;

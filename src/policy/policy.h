@@ -92,6 +92,13 @@ struct Verdict {
   [[nodiscard]] bool allowed() const { return action == Action::allow; }
 };
 
+/// A rule that fits a request, whether or not it decided.
+struct MatchingRule {
+  std::string rule;
+  std::string_view list;  ///< "allow", "deny", "ceiling"
+  bool operator==(const MatchingRule&) const = default;
+};
+
 /// A rule that the program itself adds, in front of all others: GET http://host:port/prefix…,
 /// carried to `address`. For the door's own self-test.
 struct Builtin {
@@ -134,6 +141,10 @@ class Policy {
 
   /// deny > allow > deny by default. `steps`, where given, is increased by one per table lookup.
   [[nodiscard]] Verdict decide(const Request& request, std::size_t* steps = nullptr) const;
+
+  /// Every rule that fits the request, in the order deny, allow, ceiling and of the files; of a
+  /// CONNECT, those that speak about its host and port. For people: it looks at every rule.
+  [[nodiscard]] std::vector<MatchingRule> matching_rules(const Request& request) const;
 
   /// Whether any request to host:port could be allowed. If not, its name is never resolved.
   [[nodiscard]] bool may_resolve(const http::Host& host, std::uint16_t port) const;

@@ -413,6 +413,27 @@ TEST(PolicyCeiling, EveryLayersOwnHolds) {
               ElementsAre("pinhole.yaml:1: the ceiling is empty: nothing at all is allowed"));
 }
 
+TEST(PolicyMatching, NamesEveryRuleThatFits) {
+  const auto p = Policy::compile(
+      {layer("egress: {deny: [POST a.com]}\nceiling: [\"*.com\", b.org]", LayerKind::user,
+             "c.yaml"),
+       layer("egress:\n  allow:\n    - a.com\n    - \"*.com\"\n    - GET https://a.com/x/*\n"
+             "    - b.org\n    - tcp://a.com:22\n")});
+  ASSERT_TRUE(p) << p.error().message;
+  EXPECT_THAT(
+      p->matching_rules(request("GET https://a.com/x/y")),
+      ElementsAre(MatchingRule{"pinhole.yaml:3", "allow"}, MatchingRule{"pinhole.yaml:4", "allow"},
+                  MatchingRule{"pinhole.yaml:5", "allow"}, MatchingRule{"c.yaml:2", "ceiling"}));
+  EXPECT_THAT(
+      p->matching_rules(request("POST https://a.com/x/y")),
+      ElementsAre(MatchingRule{"c.yaml:1", "deny"}, MatchingRule{"pinhole.yaml:3", "allow"},
+                  MatchingRule{"pinhole.yaml:4", "allow"}, MatchingRule{"c.yaml:2", "ceiling"}));
+  EXPECT_THAT(
+      p->matching_rules(request("CONNECT a.com:22")),
+      ElementsAre(MatchingRule{"c.yaml:1", "deny"}, MatchingRule{"pinhole.yaml:7", "allow"}));
+  EXPECT_TRUE(p->matching_rules(request("GET https://c.org/")).empty());
+}
+
 TEST(PolicyLimits, RatesOfRulesAndOfAll) {
   const auto p = Policy::compile(
       {layer("limits: {rate: 1000/h, concurrent: 9}\n", LayerKind::user, "config.yaml"),
