@@ -340,6 +340,42 @@ std::string_view to_string(RuleList list) {
   return "";
 }
 
+namespace {
+
+/// "https://api.example.com:8443", or less where the short form needs less.
+std::string place_of(const Rule& rule) {
+  const bool is_ip6 = rule.host.kind == HostPattern::Kind::exact && rule.host.name.contains(':');
+  const std::string host = is_ip6 ? fmt::format("[{}]", rule.host.name) : rule.host.text();
+  const Reach& reach = rule.reaches.front();
+  const auto port = [&](std::uint16_t usual) {
+    const std::uint16_t number = reach.port.value_or(usual);
+    return number == usual ? std::string() : fmt::format(":{}", number);
+  };
+  if (rule.raw) return fmt::format("tcp://{}{}", host, port(0));
+  if (rule.reaches.size() == 2) {
+    const bool is_usual = rule.reaches[0].port == 443 && rule.reaches[1].port == 80;
+    return host + (is_usual ? "" : port(0));
+  }
+  if (!reach.scheme) return host + port(0);
+  return fmt::format("{}://{}{}", http::to_string(*reach.scheme), host,
+                     port(http::default_port(*reach.scheme)));
+}
+
+}  // namespace
+
+std::string text_of(const Rule& rule) {
+  std::string text = rule.methods.empty() ? "" : fmt::format("{} ", fmt::join(rule.methods, ","));
+  text += place_of(rule);
+  if (rule.paths.size() == 1) text += rule.paths.front();
+  std::vector<std::string> more;
+  if (rule.paths.size() > 1) more.push_back(fmt::format("paths: {}", fmt::join(rule.paths, " ")));
+  if (rule.raw) more.emplace_back("bytes are not looked into");
+  if (rule.tunnel) more.emplace_back("TLS is not looked into");
+  if (rule.secrets) more.push_back(fmt::format("secrets: {}", fmt::join(*rule.secrets, " ")));
+  if (rule.rate) more.push_back(to_string(*rule.rate));
+  return more.empty() ? text : fmt::format("{} ({})", text, fmt::join(more, "; "));
+}
+
 bool Rule::is_whole_host() const {
   const bool every_path = std::ranges::any_of(patterns, [](const PathPattern& pattern) {
     return pattern.rest && pattern.segments.empty();

@@ -61,6 +61,10 @@ struct Rule {
   [[nodiscard]] std::string key() const;
 };
 
+/// The rule in the short form, as near as that can say it, with what the long form adds behind it:
+/// "POST https://api.example.com/v1 (secrets: KEY)".
+std::string text_of(const Rule& rule);
+
 /// A rule of a ceiling reads as one that allows, but grants nothing itself.
 enum class RuleList { allow, deny, ceiling };
 std::string_view to_string(RuleList list);

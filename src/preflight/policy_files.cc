@@ -6,8 +6,9 @@
 #include "base/check.h"
 #include "base/sha256.h"
 #include "config/trust.h"
-#include "policy/policy.h"
+#include "policy/layer.h"
 #include "preflight/guest_folders.h"
+#include "preflight/wishes.h"
 #include "sys/files.h"
 #include "yaml/yaml.h"
 
@@ -32,17 +33,22 @@ policy::LayerKind kind_of(std::string_view name) {
   return policy::LayerKind::project;  // the one that may say least
 }
 
-Result<void> check_trust(const config::Paths& paths, const fs::path& file, std::string_view text,
-                         const std::optional<std::string>& given) {
-  const std::string hash = sha256_hex(text);
-  if (given && (*given == "sha256:" + hash)) return {};
+/// The project's text is what is trusted, not the place alone.
+Result<bool> is_trusted(const config::Paths& paths, const fs::path& file, const std::string& hash,
+                        const std::optional<std::string>& given) {
+  if (given && (*given == "sha256:" + hash)) return true;
   PINHOLE_TRY(const auto store, config::TrustStore::load(paths.config / "trusted.yaml"));
-  if (store.trusts(fs::absolute(file).lexically_normal(), hash)) return {};
-  return fail(Error{
+  return store.trusts(fs::absolute(file).lexically_normal(), hash);
+}
+
+Error not_trusted(const fs::path& file, const std::string& hash, std::vector<std::string> wanted) {
+  wanted.insert(wanted.begin(), "it wants:");
+  return {
       .message = fmt::format("{} is not trusted yet, or has changed since it was", file.string()),
+      .details = std::move(wanted),
       .fix = fmt::format("read it, then: pinhole trust {}   (in CI: --trust=sha256:{})",
                          fs::absolute(file).parent_path().string(), hash),
-      .code = "not_trusted"});
+      .code = "not_trusted"};
 }
 
 const std::string& project_text(const Policies& policies) {
@@ -114,25 +120,42 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
     PINHOLE_TRY_VOID(add("session", file, guests.read(file, config::kLargestConfigFile)));
 
   std::vector<policy::Layer> layers;
+  std::vector<std::string> wanted;
   for (const PolicyFile& file : out.files) {
-    auto document = yaml::parse(file.text, file.name);
-    if (!document) return fail(with_correction(std::move(document).error(), sources));
-    layers.push_back(
-        {.kind = kind_of(file.layer),
-         .document = *std::move(document),
-         // Only a project describes a machine; elsewhere the key would be read by nobody.
-         .foreign_keys = file.layer == "project" ? std::vector<std::string>{"vm"}
-                                                 : std::vector<std::string>{}});
+    auto layer = parse_layer(file);
+    if (!layer) return fail(with_correction(std::move(layer).error(), sources));
+    if (file.layer == "project") {
+      const auto content = policy::read_layer(*layer);
+      if (!content) return fail(with_correction(content.error(), sources));
+      wanted = wishes(*content, out.project_request);
+    }
+    layers.push_back(*std::move(layer));
   }
-  const auto compiled = policy::Policy::compile(std::move(layers));
+  auto compiled = policy::Policy::compile(std::move(layers));
   if (!compiled) return fail(with_correction(compiled.error(), sources));
   // Only now the question of trust: a broken file is told as broken.
-  if (sources.project)
-    PINHOLE_TRY_VOID(check_trust(paths, *sources.project, project_text(out), sources.trusted_hash));
+  if (sources.project) {
+    const std::string hash = sha256_hex(project_text(out));
+    PINHOLE_TRY(out.project_is_trusted,
+                is_trusted(paths, *sources.project, hash, sources.trusted_hash));
+    if (!out.project_is_trusted && !sources.only_look)
+      return fail(not_trusted(*sources.project, hash, std::move(wanted)));
+  }
   out.hash = compiled->hash();
   out.warnings = compiled->warnings();
   out.ca_files = compiled->ca_files();
+  out.policy = *std::move(compiled);
   return out;
+}
+
+Result<policy::Layer> parse_layer(const PolicyFile& file) {
+  PINHOLE_TRY(auto document, yaml::parse(file.text, file.name));
+  return policy::Layer{
+      .kind = kind_of(file.layer),
+      .document = std::move(document),
+      // Only a project describes a machine; elsewhere the key would be read by nobody.
+      .foreign_keys =
+          file.layer == "project" ? std::vector<std::string>{"vm"} : std::vector<std::string>{}};
 }
 
 }  // namespace pinhole::preflight

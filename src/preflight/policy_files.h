@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "config/paths.h"
 #include "config/vm_file.h"
+#include "policy/policy.h"
 
 namespace pinhole::preflight {
 
@@ -25,6 +26,7 @@ struct PolicySources {
   std::vector<std::filesystem::path> session;           // --policy FILE
   std::optional<std::string> trusted_hash;              // --trust=sha256:…
   std::optional<std::filesystem::path> workspace = {};  // --workspace DIR: the guest writes it
+  bool only_look = false;  // a project's file counts though it is not trusted: nothing is started
 };
 
 struct Policies {
@@ -33,10 +35,15 @@ struct Policies {
   std::string hash;
   std::vector<std::string> warnings;
   std::vector<std::string> ca_files;  // that `ca:` names
+  policy::Policy policy;
+  bool project_is_trusted = true;  // false only where `only_look`
 };
 
-/// Reads, checks trust, compiles. A project file that is not trusted is an error that shows what to
-/// do.
+/// A file as a layer; its errors point into it.
+Result<policy::Layer> parse_layer(const PolicyFile& file);
+
+/// Reads, checks trust, compiles. A project file that is not trusted is an error that shows what it
+/// wants and what to do.
 Result<Policies> gather_policies(const config::Paths& paths, const PolicySources& sources);
 
 }  // namespace pinhole::preflight

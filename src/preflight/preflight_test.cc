@@ -95,7 +95,13 @@ TEST_F(PolicyFiles, ProjectCountsOnlyWhileItsContentIsTrusted) {
   const std::string text = "version: 1\nvm: {cpus: 3}\negress: {allow: [example.com]}\n";
   put("project/pinhole.yaml", text);
   const PolicySources sources{.project = at("project/pinhole.yaml")};
-  EXPECT_EQ(gather(sources).error().code, "not_trusted");
+  const Error refused = gather(sources).error();
+  EXPECT_EQ(refused.code, "not_trusted");
+  EXPECT_THAT(refused.details, ElementsAre("it wants:", "machine    3 processors",
+                                           "may reach  example.com"));
+  PolicySources look = sources;
+  look.only_look = true;
+  EXPECT_FALSE(gather(look).value().project_is_trusted);
   PolicySources given = sources;
   given.trusted_hash = "sha256:" + sha256_hex(text);
   EXPECT_EQ(gather(given).value().project_request.cpus, 3U);
