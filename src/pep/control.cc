@@ -68,7 +68,26 @@ void Control::handle(std::string_view line) {
   const auto* op = object == nullptr ? nullptr : object->if_contains("op");
   if (op != nullptr && op->is_string() && op->as_string() == "stats") return send_stats();
   if (op != nullptr && op->is_string() && op->as_string() == "note") return write_note(*object);
-  log(LogLevel::warning, "the control socket sent something unknown: {}", line.substr(0, 200));
+  if (op != nullptr && op->is_string() && op->as_string() == "secrets")
+    return take_secrets(*object);
+  // Not the line itself, which may hold a secret.
+  log(LogLevel::warning, "the control socket sent something unknown");
+}
+
+void Control::take_secrets(const boost::json::object& request) {
+  json::array problems;
+  const auto* values = request.if_contains("values");
+  if (values == nullptr || !values->is_object()) {
+    problems.emplace_back("the message has no values");
+  } else {
+    for (const auto& [name, value] : values->get_object()) {
+      const std::string_view text =
+          value.is_string() ? std::string_view(value.get_string()) : std::string_view();
+      if (const auto kept = door_.vault.set_value(name, text); !kept)
+        problems.emplace_back(kept.error().message);
+    }
+  }
+  send(json::serialize(json::object{{"event", "secrets"}, {"problems", std::move(problems)}}));
 }
 
 void Control::write_note(const boost::json::object& request) {

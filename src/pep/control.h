@@ -8,6 +8,8 @@
 //          "records":14,"connections":3}
 //   sup → {"op":"note","text":"…"}                                   a record of the audit chain
 //   pep → {"event":"noted"}                                          or with "error":"…"
+//   sup → {"op":"secrets","values":{"NAME":"…"}}                     kept in memory, never written
+//   pep → {"event":"secrets","problems":["…"]}                       of values that cannot be used
 //
 // The end of the stream means that the supervisor is gone: the PEP seals its log and ends.
 #pragma once
@@ -40,6 +42,7 @@ class Control {
   void handle(std::string_view line);
   void send_stats();
   void write_note(const boost::json::object& request);
+  void take_secrets(const boost::json::object& request);
   /// One write; a supervisor that does not read loses messages, it never stops us.
   void send(const std::string& json);
 

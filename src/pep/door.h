@@ -15,7 +15,9 @@
 #include "pep/curl_driver.h"
 #include "pep/resolver.h"
 #include "policy/policy.h"
+#include "secret/vault.h"
 #include "sys/asio.h"
+#include "tls/stream.h"
 #include "tls/trust_store.h"
 
 namespace pinhole::pep {
@@ -68,6 +70,13 @@ struct Door {
   Resolver resolver;
   CurlDriver curl;
   TrustStores trust;
+  /// With --authority: accepts TLS in the name of whatever host the guest asked for.
+  std::optional<tls::Server> tls_server;
+  tls::Client tls_client;
+  /// The policy's secrets; a reload makes it anew by make_vault(policy, placeholder_seed, vault).
+  /// Empty without --authority.
+  secret::Vault vault;
+  std::string placeholder_seed;
   Stats stats;
 };
 

@@ -103,6 +103,16 @@ constexpr std::array kFlags = {
            PINHOLE_TRY(options.control_fd, parse_fd(value));
            return {};
          }},
+    Flag{"--authority", true,
+         [](Options& options, std::string_view value) -> Result<void> {
+           options.authority = value;
+           return {};
+         }},
+    Flag{"--create-authority", true,
+         [](Options& options, std::string_view value) -> Result<void> {
+           options.create_authority = value;
+           return {};
+         }},
     Flag{"--canary", false,
          [](Options& options, std::string_view) -> Result<void> {
            options.canary = true;
@@ -147,6 +157,10 @@ const std::string_view kUsage =
     "  --vm NAME --boot ID --image HASH\n"
     "                          written into the audit log\n"
     "  --control-fd N          JSON lines to and from a supervisor; its end ends the proxy\n"
+    "  --authority DIR         the certificate authority by which TLS is looked into; without one "
+    "it is not\n"
+    "  --create-authority DIR --vm NAME\n"
+    "                          make that authority where it is missing, check it, and end\n"
     "  --canary                answer GET http://canary.pinhole.internal/ from an origin of its "
     "own\n"
     "  --resolv-conf FILE      name servers (/etc/resolv.conf); read again when it changes\n"
@@ -174,6 +188,10 @@ Result<Options> parse_options(std::span<const std::string_view> arguments) {
     PINHOLE_TRY_VOID(flag->handle(options, value));
   }
   if (options.help) return options;
+  if (!options.create_authority.empty()) {
+    if (options.vm.empty()) return usage_error("--create-authority needs --vm NAME");
+    return options;
+  }
   if (options.listen_path.empty() && !options.listen_fd) return usage_error("--listen is missing");
   if (options.audit.empty()) return usage_error("--audit is missing: no decision without a record");
   return options;

@@ -31,6 +31,8 @@ struct Options {
   std::string boot;
   std::string image;
   std::optional<int> control_fd;
+  std::filesystem::path authority;         // folder: see pep/credentials.h
+  std::filesystem::path create_authority;  // the same: make it for `vm`, and that is all
   bool canary = false;
   std::filesystem::path resolv_conf = "/etc/resolv.conf";
   LogLevel log_level = LogLevel::info;

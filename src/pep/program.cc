@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "pep/canary.h"
 #include "pep/control.h"
+#include "pep/credentials.h"
 #include "pep/door.h"
 #include "pep/seal.h"
 #include "pep/server.h"
@@ -113,6 +114,8 @@ void say_what_holds(const Options& options, const policy::Policy& policy) {
 }  // namespace
 
 Result<void> run_program(const Options& options) {
+  if (!options.create_authority.empty())
+    return create_credentials(options.create_authority, options.vm);
   std::signal(SIGPIPE, SIG_IGN);
   asio::io_context context(1);  // one thread: no locks inside
   std::optional<Canary> canary;
@@ -129,6 +132,10 @@ Result<void> run_program(const Options& options) {
                                                              .boot = options.boot,
                                                              .image = options.image,
                                                              .policy = policy->hash()}));
+  std::optional<Credentials> credentials;
+  if (!options.authority.empty()) {
+    PINHOLE_TRY(credentials, load_credentials(options.authority));
+  }
   PINHOLE_TRY(Fd listener, open_listener(options));
   say_what_holds(options, *policy);
   // A log that cannot be written now may be writable later; until then every request is refused.
@@ -136,6 +143,11 @@ Result<void> run_program(const Options& options) {
 
   Door door(context, *std::move(policy), std::move(audit), Times(),
             {.configuration = options.resolv_conf});
+  if (credentials) {
+    door.placeholder_seed = std::move(credentials->placeholder_seed);
+    PINHOLE_TRY(door.vault, make_vault(door.policy, door.placeholder_seed));
+    door.tls_server.emplace(std::move(credentials->authority));
+  }
   Program program(context, door, std::move(canary), std::move(listener));
   auto outcome = program.start(options);
   if (outcome) outcome = seal(!options.listen_path.empty());

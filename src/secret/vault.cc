@@ -109,14 +109,25 @@ Result<void> Vault::set_value(std::string_view name, std::string_view value) {
   const auto problem = value_fault(value);
   kept.problem = problem.value_or("");
   kept.bytes = problem ? WipedBytes() : WipedBytes(value.begin(), value.end());
+  make_masks();
+  if (problem) return fail("the value of the secret {} cannot be used: {}", name, *problem);
+  return {};
+}
+
+void Vault::take_values(const Vault& other) {
+  for (std::size_t i = 0; i < secrets_.size(); ++i) {
+    if (const auto index = other.index_of(secrets_[i].name)) values_[i] = other.values_[*index];
+  }
+  make_masks();
+}
+
+void Vault::make_masks() {
   std::vector<MaskTable::Entry> entries;
   for (std::size_t i = 0; i < secrets_.size(); ++i) {
     if (values_[i].bytes.empty()) continue;
     entries.push_back({.value = values_[i].text(), .placeholder = secrets_[i].placeholder});
   }
   masks_ = entries.empty() ? nullptr : std::make_shared<const MaskTable>(entries);
-  if (problem) return fail("the value of the secret {} cannot be used: {}", name, *problem);
-  return {};
 }
 
 bool Vault::has_value(std::string_view name) const {

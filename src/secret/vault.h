@@ -79,6 +79,9 @@ class Vault {
   /// which never shows the value; the secret then has none.
   Result<void> set_value(std::string_view name, std::string_view value);
 
+  /// The values of another vault's secrets of the same names.
+  void take_values(const Vault& other);
+
   [[nodiscard]] const std::vector<Secret>& secrets() const { return secrets_; }
   [[nodiscard]] bool empty() const { return secrets_.empty(); }
   [[nodiscard]] bool has_value(std::string_view name) const;
@@ -115,6 +118,7 @@ class Vault {
 
   [[nodiscard]] std::optional<Found> find(std::string_view text, std::size_t from) const;
   [[nodiscard]] std::optional<std::size_t> index_of(std::string_view name) const;
+  void make_masks();
 
   std::vector<Secret> secrets_;
   std::vector<Value> values_;                                  // of the same index
