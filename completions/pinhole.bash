@@ -3,10 +3,11 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo up down rm ls status logs exec verify doctor image seed trust pep vsockd supervise version"
+_pinhole_commands="demo up down rm ls status logs exec verify doctor image seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [seed]="build inspect"
+  [policy]="check explain test"
 )
 declare -gA _pinhole_options=(
   [demo]="--json --keep --accel"
@@ -29,6 +30,10 @@ declare -gA _pinhole_options=(
   ["seed build"]="--output --image-hash --instance-id --hostname"
   ["seed inspect"]="--json"
   [trust]="--yes"
+  [policy]=""
+  ["policy check"]="--policy --config --no-config --json"
+  ["policy explain"]="--policy --config --no-config --json"
+  ["policy test"]="--policy --config --no-config --json"
   [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --canary --resolv-conf --log-level"
   [vsockd]="--socket --socket-fd --vhost-fd --base --base-fd --ports --cid --once --control-fd"
   [supervise]=""
@@ -55,7 +60,7 @@ _pinhole_value() {
     "up --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "up --workspace" | "up -w") _pinhole_offer_files -d ;;
     "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "vsockd --"socket | \
-      "vsockd --"base | "seed build --"output | "seed build -o") _pinhole_offer_files -f ;;
+      "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
     "up --"cpus | "up --"memory | "up --"trust | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
       "seed build --"image-hash | "seed build --"instance-id | "seed build --"hostname | "pep --"foreign-keys | \
       "pep --"listen | "pep --"vm | "pep --"boot | "pep --"image | "pep --"control-fd | "vsockd --"socket-fd | \
@@ -99,6 +104,8 @@ _pinhole() {
     "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "seed build" | "seed inspect") _pinhole_offer_files -f ;;
     trust) _pinhole_offer_files -d ;;
+    "policy check" | "policy test") _pinhole_offer_files -f ;;
+    "policy explain") ((COMP_CWORD != 3)) || _pinhole_offer -W "GET HEAD POST PUT DELETE PATCH CONNECT" ;;
   esac
 }
 

@@ -50,6 +50,7 @@ void add_exec(Commands& commands);
 void add_image(Commands& commands);
 void add_seed(Commands& commands);
 void add_trust(Commands& commands);
+void add_policy(Commands& commands);
 void add_inner(Commands& commands);  // pep, vsockd, supervise
 void add_version(Commands& commands);
 

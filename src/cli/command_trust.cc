@@ -10,9 +10,10 @@
 #include "config/paths.h"
 #include "config/trust.h"
 #include "config/vm_file.h"
-#include "policy/policy.h"
+#include "policy/layer.h"
 #include "preflight/guest_folders.h"
-#include "yaml/yaml.h"
+#include "preflight/policy_files.h"
+#include "preflight/wishes.h"
 
 namespace pinhole::cli {
 namespace {
@@ -24,18 +25,20 @@ Result<int> trust(const std::string& folder, bool yes) {
   const fs::path file = fs::absolute(fs::path(folder) / "pinhole.yaml").lexically_normal();
   PINHOLE_TRY(const std::string text, preflight::read_project_file(file));
   // Only what can work is worth trusting.
-  PINHOLE_TRY_VOID(config::parse_vm_request(text, file.string()));
-  PINHOLE_TRY(auto document, yaml::parse(text, "pinhole.yaml"));
-  std::vector<policy::Layer> layers;
-  layers.push_back({.kind = policy::LayerKind::project,
-                    .document = std::move(document),
-                    .foreign_keys = {"vm"}});
-  PINHOLE_TRY(const auto policy, policy::Policy::compile(std::move(layers)));
+  PINHOLE_TRY(const auto request, config::parse_vm_request(text, file.string()));
+  PINHOLE_TRY(const policy::Layer layer,
+              preflight::parse_layer({.layer = "project", .name = "pinhole.yaml", .text = text}));
+  PINHOLE_TRY(const auto policy, policy::Policy::compile({layer}));
+  PINHOLE_TRY(const auto content, policy::read_layer(layer));
   const std::string hash = sha256_hex(text);
   PINHOLE_TRY(auto store, config::TrustStore::load(paths.config / "trusted.yaml"));
   if (store.trusts(file, hash))
     return print_line(fmt::format("{} is trusted already", printable(file.string()))), 0;
   print_line(fmt::format("{} (sha256:{}) wants:", printable(file.string()), hash));
+  for (const std::string& wish : preflight::wishes(content, request)) {
+    print_line("  " + printable(wish));
+  }
+  print_line("its text:");
   for (const std::string_view line : split(trim(text), '\n')) print_line("  | " + printable(line));
   for (const std::string& warning : policy.warnings()) print_line("  note: " + printable(warning));
   if (!yes) {

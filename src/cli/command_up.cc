@@ -5,6 +5,7 @@
 #include "cli/app.h"
 #include "cli/images.h"
 #include "cli/launch_vm.h"
+#include "cli/policy_words.h"
 #include "cli/terminal.h"
 #include "sys/files.h"
 
@@ -42,20 +43,10 @@ Result<config::VmRequest> request_of(const UpWords& words) {
   return request;
 }
 
-/// ./pinhole.yaml, or what --config names.
-std::optional<fs::path> project_file(const UpWords& words) {
-  if (words.no_config) return std::nullopt;
-  if (!words.config.empty()) return fs::path(words.config);
-  std::error_code error;
-  // A link that leads nowhere is there too: it is no reason to start with fewer rules than the project has.
-  if (fs::exists(fs::symlink_status("pinhole.yaml", error))) return fs::path("pinhole.yaml");
-  return std::nullopt;
-}
-
 Result<int> up(const UpWords& words) {
   PINHOLE_TRY(const std::string name, config::valid_vm_name(words.name));
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
-  preflight::PolicySources sources{.project = project_file(words)};
+  preflight::PolicySources sources{.project = project_file(words.config, words.no_config)};
   for (const std::string& file : words.policies) sources.session.emplace_back(file);
   if (!words.workspace.empty()) sources.workspace = words.workspace;
   if (!words.trust.empty()) sources.trusted_hash = words.trust;

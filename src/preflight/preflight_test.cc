@@ -97,8 +97,8 @@ TEST_F(PolicyFiles, ProjectCountsOnlyWhileItsContentIsTrusted) {
   const PolicySources sources{.project = at("project/pinhole.yaml")};
   const Error refused = gather(sources).error();
   EXPECT_EQ(refused.code, "not_trusted");
-  EXPECT_THAT(refused.details, ElementsAre("it wants:", "machine    3 processors",
-                                           "may reach  example.com"));
+  EXPECT_THAT(refused.details,
+              ElementsAre("it wants:", "machine    3 processors", "may reach  example.com"));
   PolicySources look = sources;
   look.only_look = true;
   EXPECT_FALSE(gather(look).value().project_is_trusted);

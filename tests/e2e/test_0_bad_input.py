@@ -44,7 +44,7 @@ def test_vm_names(refused, name):
     ("version: 1\nvm:\n\tcpus: 1\n", "tab"),
     ("version: 1\nvm: &a {cpus: 1}\n", "anchor"),
     ("version: 1\negress: {allow: [*x]}\n", "alias"),
-    ("version: 1\negress: {ask: [example.com]}\n", "not supported"),
+    ("version: 1\negress: {ask: [example.com]}\n", "comes with a later version"),
     ("\x00\x01\x02", "pinhole.yaml"),
     ("x: " + "y" * (10 << 20), "larger than"),
 ], ids=["unknown", "duplicate", "type", "tab", "anchor", "alias", "unsupported", "binary", "huge"])
