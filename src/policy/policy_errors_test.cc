@@ -2,6 +2,8 @@
 // What is wrong with a policy file, word for word.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "policy/policy.h"
 
 namespace pinhole::policy {
@@ -360,6 +362,20 @@ TEST(PolicyErrors, SizesAreBounded) {
     text += "/x]}\n";
   }
   EXPECT_EQ(error_of(text), "p.yaml:30:5: more than 200000 combinations of method, path and port");
+}
+
+TEST(PolicyDocs, EveryWholeExampleIsAPolicy) {
+  std::ifstream stream(PINHOLE_SOURCE_DIR "/docs/policy.md");
+  const std::string page((std::istreambuf_iterator<char>(stream)), {});
+  constexpr std::string_view kFence = "```yaml\n";
+  std::size_t examples = 0;
+  for (std::size_t at = page.find(kFence); at != std::string::npos; at = page.find(kFence, at)) {
+    at += kFence.size();
+    const std::string text = page.substr(at, page.find("```", at) - at);
+    EXPECT_EQ(error_of(text, LayerKind::user, {"vm"}), "no error") << text;
+    ++examples;
+  }
+  EXPECT_GE(examples, 2U);
 }
 
 }  // namespace
