@@ -57,6 +57,12 @@ Verdict above(const std::string& ceiling, const Request& request) {
                             request.text(), ceiling));
 }
 
+std::string matches_text(const Request& request, const Rule& rule) {
+  std::string text = request.text();
+  text.append(" matches allow rule at ").append(rule.id);
+  return text;
+}
+
 void narrow(RuleLimits& limits, const Rule& rule) {
   limits.request_body =
       std::min(rule.request_body.value_or(limits.request_body), limits.request_body);
@@ -188,9 +194,7 @@ Verdict Decision::decide_inspect() {
       if (!above) above = std::move(refused);
       continue;
     }
-    Verdict verdict = allowed_by({*allow}, request_);
-    verdict.limits = {tables_.limits.bodies, {}, {}};
-    verdict.secrets.reset();
+    Verdict verdict = allowed_inside(*allow);
     verdict.whole_host = scheme == http::Scheme::https &&
                          find_kind(allows_, scheme, request_.port, &ReachRules::whole, steps_) &&
                          !find_kind(denies_, scheme, request_.port, &ReachRules::partial, steps_) &&
@@ -261,8 +265,8 @@ Verdict Decision::denied_unseen(RuleIndex index) const {
 /// Patterns that do not reach as far as what they match.
 std::optional<Verdict> Decision::refused_pattern(RuleIndex index, const Request& request) const {
   const Rule& rule = tables_.allow_rules[index];
-  const bool is_internal = tables_.internal.contains(internal_key(request.host, request.port));
-  if (rule.host.kind == HostPattern::Kind::any && is_internal) {
+  if (rule.host.kind == HostPattern::Kind::any &&
+      tables_.internal.contains(internal_key(request.host, request.port))) {
     return denied(
         "default",
         fmt::format("\"*\" ({}) is for public hosts, and {}:{} is internal: allow it by name",
@@ -284,9 +288,20 @@ Verdict Decision::allowed_by(const std::vector<RuleIndex>& found, const Request&
     narrow(verdict.limits, tables_.allow_rules[index]);
     narrow(verdict.secrets, tables_.allow_rules[index]);
   }
-  verdict.rule = tables_.allow_rules[found.front()].id;
-  verdict.reason = fmt::format("{} matches allow rule at {}", request.text(), verdict.rule);
+  const Rule& rule = tables_.allow_rules[found.front()];
+  verdict.rule = rule.id;
+  verdict.reason = matches_text(request, rule);
   return verdict;
+}
+
+/// Its limits and secrets are those of the requests inside.
+Verdict Decision::allowed_inside(RuleIndex index) const {
+  if (auto refused = refused_pattern(index, request_)) return *std::move(refused);
+  const Rule& rule = tables_.allow_rules[index];
+  return {.action = Action::allow,
+          .rule = rule.id,
+          .reason = matches_text(request_, rule),
+          .limits = {tables_.limits.bodies, {}, {}}};
 }
 
 bool Decision::may_be_reached(const Tables& tables, const http::Host& host, std::uint16_t port) {

@@ -39,6 +39,7 @@ class Decision {
   Verdict denied_by(RuleIndex index, const Request& request) const;
   Verdict denied_unseen(RuleIndex index) const;
   Verdict allowed_by(const std::vector<RuleIndex>& found, const Request& request) const;
+  Verdict allowed_inside(RuleIndex index) const;
   std::optional<Verdict> refused_pattern(RuleIndex index, const Request& request) const;
 
   const Tables& tables_;

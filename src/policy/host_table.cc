@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/host_table.h"
 
+#include <algorithm>
 #include <array>
 
 namespace pinhole::policy {
@@ -26,8 +27,12 @@ void insert_into(ReachRules& reach, const Rule& rule, RuleIndex index) {
   }
   std::optional<RuleIndex>& kind = rule.is_whole_host() ? reach.whole : reach.partial;
   if (!kind) kind = index;
-  if (rule.methods.empty()) insert_paths(reach.any_method, rule, index);
-  for (const std::string& method : rule.methods) insert_paths(reach.by_method[method], rule, index);
+  if (rule.methods.empty() && rule.patterns.empty()) return;  // `whole` says it all
+  if (!reach.paths) reach.paths = std::make_unique<PathRules>();
+  if (rule.methods.empty()) insert_paths(reach.paths->any_method, rule, index);
+  for (const std::string& method : rule.methods) {
+    insert_paths(reach.paths->by_method[method], rule, index);
+  }
 }
 
 /// What a deny rule covers one way in; `reach`, `method` ("" for any) and `pattern` are the allow
@@ -37,9 +42,11 @@ std::optional<RuleIndex> covering_at(const HostRules& host, const Reach& reach,
   if (!reach.scheme || !reach.port) return std::nullopt;  // an allow rule has both
   std::size_t steps = 0;
   for (const ReachRules* rules : host.at(*reach.scheme, *reach.port, steps)) {
-    if (auto index = rules->any_method.covering(pattern)) return index;
-    const auto by_method = rules->by_method.find(method);
-    if (by_method == rules->by_method.end()) continue;
+    if (rules->whole) return rules->whole;
+    if (!rules->paths) continue;
+    if (auto index = rules->paths->any_method.covering(pattern)) return index;
+    const auto by_method = rules->paths->by_method.find(method);
+    if (by_method == rules->paths->by_method.end()) continue;
     if (auto index = by_method->second.covering(pattern)) return index;
   }
   return std::nullopt;
@@ -78,17 +85,39 @@ ReachList HostRules::at(http::Scheme scheme, std::uint16_t port, std::size_t& st
   ReachList found;
   for (const std::uint32_t code : codes) {
     ++steps;
-    const auto found_rules = reaches.find(code);
-    if (found_rules != reaches.end()) found.push_back(&found_rules->second);
+    if (const ReachRules* rules_there = find(code)) found.push_back(rules_there);
   }
   return found;
 }
 
 std::optional<RuleIndex> HostRules::raw_at(std::uint16_t port, std::size_t& steps) const {
   ++steps;
-  const auto found = reaches.find(kRawCode | port);
-  if (found == reaches.end()) return std::nullopt;
-  return found->second.whole;
+  const ReachRules* found = find(kRawCode | port);
+  if (found == nullptr) return std::nullopt;
+  return found->whole;
+}
+
+const ReachRules* HostRules::find(std::uint32_t code) const {
+  if (index_) {
+    const auto found = index_->find(code);
+    return found == index_->end() ? nullptr : &reaches_[found->second];
+  }
+  const auto found = std::ranges::find(reaches_, code, &ReachRules::code);
+  return found == reaches_.end() ? nullptr : &*found;
+}
+
+ReachRules& HostRules::make(std::uint32_t code) {
+  constexpr std::size_t kMostLookedThrough = 8;
+  if (const ReachRules* found = find(code))
+    return reaches_[static_cast<std::size_t>(found - reaches_.data())];
+  reaches_.emplace_back().code = code;
+  if (index_) {
+    index_->emplace(code, reaches_.size() - 1);
+  } else if (reaches_.size() > kMostLookedThrough) {
+    index_ = std::make_unique<std::unordered_map<std::uint32_t, std::size_t>>();
+    for (std::size_t i = 0; i < reaches_.size(); ++i) index_->emplace(reaches_[i].code, i);
+  }
+  return reaches_.back();
 }
 
 void HostTable::insert(const Rule& rule, RuleIndex index) {
@@ -109,13 +138,13 @@ void HostTable::insert(const Rule& rule, RuleIndex index) {
   host->rules.push_back(index);
   if (rule.raw) {
     for (const Reach& reach : rule.reaches) {
-      auto& whole = host->reaches[kRawCode | reach.port.value_or(0)].whole;
+      auto& whole = host->make(kRawCode | reach.port.value_or(0)).whole;
       if (!whole) whole = index;
     }
     return;
   }
   for (const Reach& reach : rule.reaches) {
-    insert_into(host->reaches[reach_code(reach.scheme, reach.port)], rule, index);
+    insert_into(host->make(reach_code(reach.scheme, reach.port)), rule, index);
   }
 }
 
@@ -163,11 +192,13 @@ HostList HostTable::covering(const HostPattern& pattern) const {
 std::optional<RuleIndex> find_rule(const ReachRules& rules, std::string_view method,
                                    std::span<const std::string> path, std::size_t& steps) {
   ++steps;
-  const auto by_method = rules.by_method.find(method);
-  if (by_method != rules.by_method.end()) {
+  if (!rules.paths) return rules.whole;
+  const auto by_method = rules.paths->by_method.find(method);
+  if (by_method != rules.paths->by_method.end()) {
     if (auto index = by_method->second.find(path, steps)) return index;
   }
-  return rules.any_method.find(path, steps);
+  if (auto index = rules.paths->any_method.find(path, steps)) return index;
+  return rules.whole;
 }
 
 bool may_be_under(const HostTable& ceiling, const Rule& rule) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
@@ -20,28 +21,45 @@
 
 namespace pinhole::policy {
 
-/// The rules of one host pattern for one scheme and port.
+/// Rules that are about methods or paths.
+struct PathRules {
+  PathTrie any_method;
+  TextMap<PathTrie> by_method;
+};
+
+/// The rules of one host pattern for one scheme and port. What most hosts have, one rule without
+/// method and path, is all in here, beside its neighbours: a decision touches little memory.
 struct ReachRules {
+  std::uint32_t code = 0;
   std::optional<RuleIndex> whole;    ///< has neither method nor path
   std::optional<RuleIndex> partial;  ///< has one of them
   std::optional<RuleIndex> tunnel;
-  PathTrie any_method;
-  TextMap<PathTrie> by_method;
+  std::unique_ptr<PathRules> paths;  ///< null where all rules are whole or tunnels
 };
 
 /// A scheme and a port can be given or open: four ways to be spoken of.
 using ReachList = boost::container::static_vector<const ReachRules*, 4>;
 
 /// The rules of one host pattern.
-struct HostRules {
-  HostPattern::Kind kind = HostPattern::Kind::exact;
-  std::unordered_map<std::uint32_t, ReachRules> reaches;
-  std::vector<RuleIndex> rules;  ///< in the order of the files
-
+class HostRules {
+ public:
   /// Those for a scheme and port, the precise ones first; of an allow table there is at most one.
   [[nodiscard]] ReachList at(http::Scheme scheme, std::uint16_t port, std::size_t& steps) const;
   /// The tcp:// rule of an allow table for this port.
   [[nodiscard]] std::optional<RuleIndex> raw_at(std::uint16_t port, std::size_t& steps) const;
+  ReachRules& make(std::uint32_t code);
+
+ private:
+  [[nodiscard]] const ReachRules* find(std::uint32_t code) const;
+
+  // In the order in which a decision looks at them.
+  boost::container::small_vector<ReachRules, 2> reaches_;
+  /// By code, where there are more than can be looked through.
+  std::unique_ptr<std::unordered_map<std::uint32_t, std::size_t>> index_;
+
+ public:
+  HostPattern::Kind kind = HostPattern::Kind::exact;
+  std::vector<RuleIndex> rules;  ///< in the order of the files
 };
 /// Enough room for a name of usual depth; deeper ones allocate.
 using HostList = boost::container::small_vector<const HostRules*, 8>;

@@ -5,30 +5,19 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "policy/rule.h"
+#include "policy/text_map.h"
 
 namespace pinhole::policy {
 
 /// Index of a rule in the table of all rules.
 using RuleIndex = std::uint32_t;
-
-/// Lets maps with string keys be asked with a string_view.
-struct TextHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view text) const {
-    return std::hash<std::string_view>()(text);
-  }
-};
-template <typename T>
-using TextMap = std::unordered_map<std::string, T, TextHash, std::equal_to<>>;
 
 class PathTrie {
  public:

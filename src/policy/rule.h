@@ -39,21 +39,22 @@ struct PathPattern {
   bool rest = false;  ///< ended in "**": at least one more segment, of any kind
 };
 
+/// What an allowed request takes from its rule comes first, side by side.
 struct Rule {
   std::string id;  ///< "pinhole.yaml:17"
-  yaml::Mark mark;
   HostPattern host;
-  std::vector<Reach> reaches;
-  std::vector<std::string> methods;   ///< empty: any
-  std::vector<std::string> paths;     ///< as written; empty: any
-  std::vector<PathPattern> patterns;  ///< of `paths`; empty: any
+  bool tunnel = false;  ///< tls: tunnel
+  bool raw = false;     ///< tcp://; of its reach only the port counts
   std::optional<std::uint64_t> request_body;
   std::optional<std::uint64_t> response_body;
   std::optional<Rate> rate;
   std::optional<std::uint64_t> concurrent;
   std::optional<std::vector<std::string>> secrets;  ///< the only ones that may go this way
-  bool tunnel = false;                              ///< tls: tunnel
-  bool raw = false;                                 ///< tcp://; of its reach only the port counts
+  yaml::Mark mark;
+  std::vector<Reach> reaches;
+  std::vector<std::string> methods;   ///< empty: any
+  std::vector<std::string> paths;     ///< as written; empty: any
+  std::vector<PathPattern> patterns;  ///< of `paths`; empty: any
 
   /// No method and no path: what CONNECT can be allowed or denied by.
   [[nodiscard]] bool is_whole_host() const;
