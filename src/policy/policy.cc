@@ -162,7 +162,8 @@ class Compiler {
 
   /// The hash is over its text too, which changes with the program.
   Result<void> add_preset(const std::string& name, const yaml::Document& user) {
-    if (!presets_.insert(name).second) return {};
+    if (std::ranges::find(tables_.presets, name) != tables_.presets.end()) return {};
+    tables_.presets.push_back(name);
     const Preset* preset = find_preset(name);
     PINHOLE_CHECK(preset != nullptr);  // read_layer() looked
     PINHOLE_TRY(std::vector<Rule> rules, rules_of(*preset));
@@ -200,7 +201,6 @@ class Compiler {
 
   Tables tables_{.redact = {std::begin(kAlwaysRedacted), std::end(kAlwaysRedacted)}};
   LimitsMerge limits_;
-  std::set<std::string> presets_;
   TextMap<std::string> raw_places_;  // "host:port", the rule's id
   TextMap<std::string> http_places_;
   Sha256 canonical_;

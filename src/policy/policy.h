@@ -173,6 +173,9 @@ class Policy {
   [[nodiscard]] const std::vector<std::string>& redacted_headers() const;
   /// "sha256:…" over all that was said, whatever its layout and comments.
   [[nodiscard]] const std::string& hash() const;
+  /// All that it says, a line each, without file names: two policies that say the same have the same
+  /// lines, and what differs between two can be shown. Foreign text in them is not printable() yet.
+  [[nodiscard]] std::vector<std::string> statements() const;
   /// Things that are allowed but worth saying aloud: `"*" allows every public host`.
   [[nodiscard]] const std::vector<std::string>& warnings() const;
 

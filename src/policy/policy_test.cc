@@ -434,6 +434,34 @@ TEST(PolicyMatching, NamesEveryRuleThatFits) {
   EXPECT_TRUE(p->matching_rules(request("GET https://c.org/")).empty());
 }
 
+TEST(PolicyStatements, SayAllOfIt) {
+  const Policy p = policy(
+      "egress:\n"
+      "  use: [npm]\n"
+      "  allow: [a.com, {host: b.com, limits: {request_body: 1KiB, concurrent: 2}}]\n"
+      "  deny: [POST a.com]\n"
+      "ceiling: [\"*.com\", \"*.org\"]\n"
+      "secrets: {K: {from: \"env:K\", hosts: [b.com, \"*.c.com\"], placeholder: sk-, in: [body]}}\n"
+      "internal: [\"d.corp:443 -> 10.0.0.1:443\"]\n"
+      "ca: {d.corp: /x.pem}\n"
+      "resolver: 9.9.9.9\n"
+      "upstream_proxy: http://p.corp:3128\n"
+      "limits: {rate: 5/s}\n"
+      "audit: {sync: each}\n");
+  EXPECT_THAT(
+      p.statements(),
+      ElementsAre("use npm", "allow a.com", "allow b.com (request body 1024; 2 at a time)",
+                  "deny POST a.com", "ceiling of *.com, *.org",
+                  "secret K from env:K in authorization, body to b.com, *.c.com, placeholder sk-",
+                  "internal d.corp:443 -> 10.0.0.1:443", "ca d.corp: /x.pem", "resolver 9.9.9.9:53",
+                  "upstream_proxy http://p.corp:3128", "limit connections 256",
+                  "limit request_body 67108864", "limit response_body 2147483648",
+                  "limit header_bytes 65536", "limit idle 120000ms", "limit rate 5/s",
+                  "audit bodies size", "audit sync each", "audit redact authorization",
+                  "audit redact cookie", "audit redact proxy-authorization",
+                  "audit redact set-cookie"));
+}
+
 TEST(PolicyLimits, RatesOfRulesAndOfAll) {
   const auto p = Policy::compile(
       {layer("limits: {rate: 1000/h, concurrent: 9}\n", LayerKind::user, "config.yaml"),

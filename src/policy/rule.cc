@@ -372,7 +372,10 @@ std::string text_of(const Rule& rule) {
   if (rule.raw) more.emplace_back("bytes are not looked into");
   if (rule.tunnel) more.emplace_back("TLS is not looked into");
   if (rule.secrets) more.push_back(fmt::format("secrets: {}", fmt::join(*rule.secrets, " ")));
+  if (rule.request_body) more.push_back(fmt::format("request body {}", *rule.request_body));
+  if (rule.response_body) more.push_back(fmt::format("response body {}", *rule.response_body));
   if (rule.rate) more.push_back(to_string(*rule.rate));
+  if (rule.concurrent) more.push_back(fmt::format("{} at a time", *rule.concurrent));
   return more.empty() ? text : fmt::format("{} ({})", text, fmt::join(more, "; "));
 }
 

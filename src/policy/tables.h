@@ -21,6 +21,7 @@ struct Ceiling {
 };
 
 struct Tables {
+  std::vector<std::string> presets;  ///< by name; their rules are among the others
   std::vector<Rule> allow_rules;
   std::vector<Rule> deny_rules;
   HostTable allow;
