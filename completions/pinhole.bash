@@ -34,7 +34,7 @@ declare -gA _pinhole_options=(
   ["policy check"]="--policy --config --no-config --json"
   ["policy explain"]="--policy --config --no-config --json"
   ["policy test"]="--policy --config --no-config --json"
-  [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --canary --resolv-conf --log-level"
+  [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --authority --create-authority --canary --resolv-conf --log-level"
   [vsockd]="--socket --socket-fd --vhost-fd --base --base-fd --ports --cid --once --control-fd"
   [supervise]=""
   [version]=""
@@ -58,7 +58,7 @@ _pinhole_value() {
     *" --accel") _pinhole_offer -W "auto kvm tcg" ;;
     *" --log-level") _pinhole_offer -W "error warning info debug" ;;
     "up --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
-    "up --workspace" | "up -w") _pinhole_offer_files -d ;;
+    "up --workspace" | "up -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
     "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "vsockd --"socket | \
       "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
     "up --"cpus | "up --"memory | "up --"trust | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \

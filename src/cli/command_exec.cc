@@ -6,8 +6,11 @@
 
 #include <array>
 
+#include "base/printable.h"
 #include "cli/agent_client.h"
 #include "cli/app.h"
+#include "cli/secrets.h"
+#include "cli/terminal.h"
 #include "sys/files.h"
 #include "sys/seccomp.h"
 
@@ -37,6 +40,17 @@ Result<void> seal() {
   return sys::seal({sys::running_calls(), kOwn});
 }
 
+/// What the guest has instead of the user's secrets; without an answer the command runs without it.
+void add_placeholders(const Vm& vm, std::vector<std::string>& env) {
+  auto placeholders = secret_environment(vm);
+  if (placeholders) {
+    env.insert(env.end(), placeholders->begin(), placeholders->end());
+    return;
+  }
+  if (placeholders.error().code == "not_running") return;  // that is told anyway
+  print_note("note: without placeholders for secrets: " + printable(placeholders.error().message));
+}
+
 struct ExecWords {
   std::string name, cwd = "/";
   std::vector<std::string> command, env;
@@ -52,7 +66,6 @@ Result<int> exec(const ExecWords& words) {
       .cwd = words.cwd,
       .uid = words.uid,
       .gid = words.uid};
-  request.env.insert(request.env.end(), words.env.begin(), words.env.end());
   AgentOptions options{.limit = std::chrono::hours(24 * 365), .input_fd = STDIN_FILENO};
   options.output = [](wire::FrameType stream, std::string_view bytes) {
     return sys::write_all(stream == wire::FrameType::stdout_data ? STDOUT_FILENO : STDERR_FILENO,
@@ -60,6 +73,8 @@ Result<int> exec(const ExecWords& words) {
   };
   options.connected = seal;
   auto vm = find_vm(words.name);
+  if (vm) add_placeholders(*vm, request.env);
+  request.env.insert(request.env.end(), words.env.begin(), words.env.end());
   auto reply = vm ? ask_agent(*vm, request, std::move(options)) : std::unexpected(vm.error());
   if (!reply) {
     reply.error().exit_status = status_of(reply.error());

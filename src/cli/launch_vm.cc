@@ -12,7 +12,9 @@
 #include "base/json.h"
 #include "base/printable.h"
 #include "cli/interrupts.h"
+#include "cli/secrets.h"
 #include "cli/terminal.h"
+#include "preflight/authority.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
 #include "sys/process.h"
@@ -60,8 +62,11 @@ class Report {
     if (kind == "running") return true;
     if (kind == "failed") return fail(supervisor::error_from(event));
     if (kind == "stage") stage(event);
+    policy_stands_ = policy_stands_ || (kind == "stage" && text_of(event, "name") == "policy");
     return false;
   }
+  /// True once: the PEP is there, and the guest is not yet.
+  bool time_for_secrets() { return policy_stands_ && !std::exchange(secrets_told_, true); }
 
  private:
   void show(std::string_view text) {
@@ -83,6 +88,8 @@ class Report {
 
   const config::VmPlan& plan_;
   bool quiet_;
+  bool policy_stands_ = false;
+  bool secrets_told_ = false;
   Progress progress_;
 };
 
@@ -92,8 +99,19 @@ Error interrupted(const config::VmPlan& plan) {
       .exit_status = 130};
 }
 
+/// Without its secrets a VM works, and the guest's requests that need them are told.
+void hand_over_secrets(const preflight::Prepared& prepared) {
+  const auto problems =
+      give_secrets({.name = prepared.plan.name, .paths = prepared.paths}, prepared.plan.secrets);
+  if (!problems)
+    return print_note("note: no secret reached the PEP: " + printable(problems.error().message));
+  for (const std::string& problem : *problems) print_note("note: " + printable(problem));
+}
+
 /// Reads the supervisor's report until the VM is up or has failed.
-Result<void> follow(const config::VmPlan& plan, int fd, sys::Process& supervisor, bool quiet) {
+Result<void> follow(const preflight::Prepared& prepared, int fd, sys::Process& supervisor,
+                    bool quiet) {
+  const config::VmPlan& plan = prepared.plan;
   const Interrupts interrupts;
   Report report(plan, quiet);
   std::string received;
@@ -118,6 +136,7 @@ Result<void> follow(const config::VmPlan& plan, int fd, sys::Process& supervisor
       if (!up) supervisor.wait_for(kLastWords);  // it is about to end by itself
       if (!up) return std::unexpected(up.error());
       if (*up) return {};
+      if (report.time_for_secrets()) hand_over_secrets(prepared);
     }
   }
   constexpr auto kReap = std::chrono::seconds(5);
@@ -131,7 +150,9 @@ Result<void> follow(const config::VmPlan& plan, int fd, sys::Process& supervisor
 
 Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions& options,
                      const LaunchWords& words) {
-  PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, options));
+  preflight::PrepareOptions complete = options;
+  complete.make_authority = preflight::make_authority;
+  PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, complete));
   for (const std::string& note : prepared.notes) print_note("note: " + printable(note));
   if (!words.quiet)
     print_note(
@@ -154,7 +175,7 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
                           .may_gain_privileges = true}));
   report.second.reset();
   prepared.lock.reset();
-  PINHOLE_TRY_VOID(follow(prepared.plan, report.first.get(), supervisor, words.quiet));
+  PINHOLE_TRY_VOID(follow(prepared, report.first.get(), supervisor, words.quiet));
   supervisor.release();
   return Vm{.name = prepared.plan.name, .paths = prepared.paths};
 }

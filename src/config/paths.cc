@@ -61,7 +61,7 @@ VmPaths vm_paths(const Paths& paths, std::string_view name) {
   vm.efi_vars = vm.dir / "efi-vars.fd";
   vm.seed = vm.dir / "seed.iso";
   vm.lock = vm.dir / "lock";
-  vm.ca = vm.dir / "ca.pem";
+  vm.authority = vm.dir / "authority";
   vm.status_log = vm.dir / "status.log";
   vm.console_log = vm.dir / "console.log";
   vm.audit = vm.dir / "audit";

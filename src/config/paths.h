@@ -34,7 +34,8 @@ Result<std::string> valid_vm_name(std::string_view name);
 /// The files of one VM. `socket folders` are apart by who may see them (ARCHITECTURE.md).
 struct VmPaths {
   fs::path dir;
-  fs::path plan, disk, efi_vars, seed, lock, ca;
+  fs::path plan, disk, efi_vars, seed, lock;
+  fs::path authority;  // folder: the PEP's certificate authority (pep/credentials.h)
   fs::path status_log, console_log, supervisor_log, boot_ok, vsock_fetch;
   fs::path audit;      // folder: all of the VM's folder that the PEP may write
   fs::path audit_log;  // audit/audit.jsonl

@@ -117,9 +117,18 @@ VmPlan read(Reader& in) {
     inner.finish();
     if (!inner.problem().empty()) in.wrong("policy");
   }
-  // Plans of version 0.1 and before have none.
+  // Plans of version 0.1 and before have none, nor secrets.
   for (std::string& text : in.has("ca_files") ? in.texts("ca_files") : std::vector<std::string>())
     plan.ca_files.emplace_back(std::move(text));
+  if (in.has("secrets")) {
+    for (const json::value& item : in.array("secrets")) {
+      if (!item.is_object()) return in.wrong("secrets"), plan;
+      Reader inner(item.get_object());
+      plan.secrets.push_back({.name = inner.text("name"), .from = inner.text("from")});
+      inner.finish();
+      if (!inner.problem().empty()) in.wrong("secrets");
+    }
+  }
   plan.fetches = in.texts("fetches");
   return plan;
 }
@@ -134,12 +143,14 @@ std::string_view to_string(DiskFormat format) {
 }
 
 std::string to_json(const VmPlan& plan) {
-  json::array policy, fetches, ca_files;
+  json::array policy, fetches, ca_files, secrets;
   for (const PolicyLayer& layer : plan.policy) {
     policy.push_back(
         json::object{{"layer", layer.layer}, {"path", layer.path.string()}, {"name", layer.name}});
   }
   for (const auto& file : plan.ca_files) ca_files.emplace_back(file.string());
+  for (const SecretSource& secret : plan.secrets)
+    secrets.push_back(json::object{{"name", secret.name}, {"from", secret.from}});
   for (const std::string& url : plan.fetches) fetches.emplace_back(url);
   json::object out{
       {"version", kVersion},
@@ -160,6 +171,7 @@ std::string to_json(const VmPlan& plan) {
       {"workspace_markers", plan.workspace_markers},
       {"policy", std::move(policy)},
       {"ca_files", std::move(ca_files)},
+      {"secrets", std::move(secrets)},
       {"fetches", std::move(fetches)},
   };
   if (plan.backing) out["backing"] = write(*plan.backing);

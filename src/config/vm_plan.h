@@ -44,6 +44,14 @@ struct PolicyLayer {
   bool operator==(const PolicyLayer&) const = default;
 };
 
+/// A secret that a policy names, and where its value is: "env:NAME", "file:/full/path" or
+/// "cmd:command line". The value is never written down.
+struct SecretSource {
+  std::string name;
+  std::string from;
+  bool operator==(const SecretSource&) const = default;
+};
+
 struct VmPlan {
   std::string name;
   std::string image;            // "base"; empty with a disk of the user's own
@@ -64,6 +72,7 @@ struct VmPlan {
   std::vector<PolicyLayer> policy;
   /// What the policy names beside hosts: the files of its `ca:`, which the PEP has to see.
   std::vector<std::filesystem::path> ca_files;
+  std::vector<SecretSource> secrets;
   /// URLs that the guest fetches through the door when it boots; the first proves the door.
   std::vector<std::string> fetches;
   bool operator==(const VmPlan&) const = default;

@@ -87,7 +87,16 @@ void Control::take_secrets(const boost::json::object& request) {
         problems.emplace_back(kept.error().message);
     }
   }
-  send(json::serialize(json::object{{"event", "secrets"}, {"problems", std::move(problems)}}));
+  json::object placeholders;
+  json::array missing;
+  for (const secret::Secret& secret : door_.vault.secrets()) {
+    placeholders[secret.name] = secret.placeholder;
+    if (!door_.vault.has_value(secret.name)) missing.emplace_back(secret.name);
+  }
+  send(json::serialize(json::object{{"event", "secrets"},
+                                    {"problems", std::move(problems)},
+                                    {"placeholders", std::move(placeholders)},
+                                    {"missing", std::move(missing)}}));
 }
 
 void Control::write_note(const boost::json::object& request) {

@@ -9,7 +9,8 @@
 //   sup → {"op":"note","text":"…"}                                   a record of the audit chain
 //   pep → {"event":"noted"}                                          or with "error":"…"
 //   sup → {"op":"secrets","values":{"NAME":"…"}}                     kept in memory, never written
-//   pep → {"event":"secrets","problems":["…"]}                       of values that cannot be used
+//   pep → {"event":"secrets","problems":["…"],"placeholders":{"NAME":"…"},"missing":["NAME"]}
+//                                                                    of all secrets, now
 //
 // The end of the stream means that the supervisor is gone: the PEP seals its log and ends.
 #pragma once

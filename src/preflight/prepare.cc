@@ -9,6 +9,7 @@
 #include <boost/json.hpp>
 
 #include "base/strings.h"
+#include "image/guest_authority.h"
 #include "image/seed.h"
 #include "image/user_data.h"
 #include "preflight/artifact.h"
@@ -232,6 +233,8 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
 Result<void> write_policies(const Policies& policies, Draft& draft) {
   PINHOLE_TRY_VOID(sys::remove_tree(new_policies(draft)));
   draft.plan.ca_files.assign(policies.ca_files.begin(), policies.ca_files.end());
+  for (const policy::SecretSpec& secret : policies.policy.secrets())
+    draft.plan.secrets.push_back({.name = secret.name, .from = secret.from});
   int number = 0;
   for (const PolicyFile& file : policies.files) {
     // A folder each, so that the file keeps the name that messages call it by.
@@ -307,8 +310,19 @@ std::string host_name(std::string_view name) {
   return out.empty() ? "pinhole" : out;
 }
 
+/// The instance id stays: what the guest does with the certificate, it does at every boot.
+Result<void> add_authority(const PrepareOptions& options, Draft& draft) {
+  if (!options.make_authority) return {};
+  PINHOLE_TRY_VOID(sys::make_private_dir(draft.paths.authority));
+  PINHOLE_TRY(const std::string certificate,
+              options.make_authority(draft.paths.authority, draft.plan.name));
+  draft.user_data = image::with_authority(draft.user_data, certificate);
+  return {};
+}
+
 Result<void> write_all_files(const PrepareOptions& options, Draft& draft) {
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
+  PINHOLE_TRY_VOID(add_authority(options, draft));
   PINHOLE_TRY_VOID(image::build_seed({.user_data = draft.user_data,
                                       .instance_id = draft.plan.instance_id,
                                       .hostname = host_name(draft.plan.name)},

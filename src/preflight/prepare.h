@@ -7,6 +7,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,10 @@ struct PrepareOptions {
   bool reset_efi_vars = false;
   AcceleratorWish accelerator = AcceleratorWish::automatic;
   std::vector<std::string> fetches;
+  /// Makes the VM's certificate authority in a folder that exists, or checks the one that is there:
+  /// its certificate, which the guest is to trust. Without it the guest gets none.
+  std::function<Result<std::string>(const std::filesystem::path& folder, const std::string& vm)>
+      make_authority = {};
 };
 
 struct Prepared {

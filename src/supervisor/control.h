@@ -8,6 +8,8 @@
 //   status  state, reason, stages, pids, nonce and boot id of this boot
 //   facts   what `pinhole verify` judges from outside: QMP's devices, argv, the PEP's counters
 //   note    {"text":…} goes into the audit log as a record of its chain
+//   secrets {"values":{NAME: value}} goes to the PEP, and nowhere else; without values it only asks. The
+//           answer has "placeholders" {NAME: text}, "missing" [NAME…] and "problems" [text…]
 //   stop    {"force":bool}; the supervisor's process ends when the VM is gone
 //   agent   after the answer line the connection is a byte stream to the guest's agent (port 441)
 //

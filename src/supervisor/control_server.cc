@@ -66,6 +66,10 @@ asio::awaitable<json::object> Supervisor::answer(json::object request) {
         {.message = fmt::format("VM \"{}\" is still starting", plan_.name),
          .fix = fmt::format("wait until `pinhole status {}` says running", plan_.name)});
   }
+  if (op == "secrets") {
+    auto reply = co_await pass_secrets(std::move(request));
+    co_return reply;
+  }
   if (op == "facts") {
     auto found = co_await facts();
     co_return found;

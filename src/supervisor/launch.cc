@@ -57,10 +57,12 @@ sys::Command pep_command(const std::filesystem::path& program, const config::VmP
   for (const auto& file : plan.ca_files) view.paths.push_back({.path = file, .optional = true});
   view.paths.push_back({.path = paths.audit, .access = Access::write});
   view.paths.push_back({.path = paths.names});
-  command.args.insert(command.args.end(),
-                      {"--listen", "fd:4", "--control-fd", "3", "--audit", paths.audit_log.string(),
-                       "--vm", plan.name, "--boot", boot, "--canary", "--resolv-conf",
-                       (paths.names / kResolvConf).string(), "--foreign-keys", "vm"});
+  view.paths.push_back({.path = paths.authority});
+  command.args.insert(
+      command.args.end(),
+      {"--listen", "fd:4", "--control-fd", "3", "--audit", paths.audit_log.string(), "--vm",
+       plan.name, "--boot", boot, "--canary", "--resolv-conf", (paths.names / kResolvConf).string(),
+       "--authority", paths.authority.string(), "--foreign-keys", "vm"});
   if (!plan.image_sha256.empty())
     command.args.insert(command.args.end(), {"--image", "sha256:" + plan.image_sha256});
   command.descriptors = {{1, fds.log}, {2, fds.log}, {3, fds.control}, {4, fds.listener}};

@@ -64,4 +64,10 @@ asio::awaitable<Result<void>> PepLink::note(std::string text) {
   co_return Result<void>();
 }
 
+asio::awaitable<Result<json::object>> PepLink::secrets(json::object values) {
+  const json::object message{{"op", "secrets"}, {"values", std::move(values)}};
+  auto reply = co_await link_.ask(json::serialize(message) + "\n", kReplyDeadline);
+  co_return reply;
+}
+
 }  // namespace pinhole::supervisor

@@ -37,6 +37,10 @@ class PepLink {
   /// Has `text` written into the audit log, as a record of its chain.
   asio::awaitable<Result<void>> note(std::string text);
 
+  /// Gives values of secrets by name (none: only asks) and returns the PEP's answer:
+  /// {"problems":[…],"placeholders":{NAME: text},"missing":[…]}. Nothing of `values` is kept.
+  asio::awaitable<Result<boost::json::object>> secrets(boost::json::object values);
+
   /// The chain's newest head as the PEP told it: "SEQ SHA256".
   [[nodiscard]] const std::string& head() const { return head_; }
   /// Called for each new head.

@@ -113,6 +113,7 @@ asio::awaitable<Result<void>> Supervisor::restart(std::string name) {
   Result<void> done;
   if (name == "pep") {
     done = co_await start_pep();
+    if (done) asio::co_spawn(io_, give_secrets_again(pep_), asio::detached);
   } else if (name == "vsockd") {
     done = co_await replug(vsock_device(), &Supervisor::start_vsockd, &Supervisor::vsock_client_);
   } else {

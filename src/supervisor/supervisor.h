@@ -107,6 +107,7 @@ class Supervisor {
   asio::awaitable<void> recover();
   asio::awaitable<Result<void>> restart(std::string name);
   asio::awaitable<Result<void>> restart_pep();
+  asio::awaitable<void> give_secrets_again(std::shared_ptr<PepLink> pep);
   asio::awaitable<Result<void>> replug(qemu::VhostDevice device,
                                        Result<void> (Supervisor::*start)(),
                                        Fd Supervisor::* client);
@@ -139,6 +140,7 @@ class Supervisor {
                                       boost::json::object request);
   asio::awaitable<boost::json::object> answer(boost::json::object request);
   asio::awaitable<boost::json::object> facts();
+  asio::awaitable<boost::json::object> pass_secrets(boost::json::object request);
   boost::json::object status() const;
   asio::awaitable<Result<void>> connect_agent(asio::local::stream_protocol::socket* socket);
   asio::awaitable<void> relay_to_agent(asio::local::stream_protocol::socket client);

@@ -91,8 +91,8 @@ class Attack : public testing::Test {
                               .runtime = home_ / "run",
                               .config = home_ / "config"};
     vm_ = config::vm_paths(paths, "web");
-    for (const auto& dir :
-         {vm_.audit, vm_.control, vm_.door, vm_.guest, vm_.vmm, vm_.names, home_ / "project"})
+    for (const auto& dir : {vm_.audit, vm_.control, vm_.door, vm_.guest, vm_.vmm, vm_.names,
+                            vm_.authority, home_ / "project"})
       fs::create_directories(dir);
     write(home_ / "secret");
     write(home_ / "policy.yaml");
@@ -101,6 +101,7 @@ class Attack : public testing::Test {
     write(vm_.status_log);
     write(vm_.audit_log);
     write(vm_.names / kResolvConf);
+    write(vm_.authority / "ca.key");
     plan_.name = "web";
     plan_.qemu = plan_.virtiofsd = PROBE;
     plan_.disk = {.path = vm_.disk, .format = config::DiskFormat::qcow2};
@@ -254,6 +255,7 @@ TEST_F(Attack, EachReachesWhatItsJobNeedsAndNotTheOthers) {
       {{"read", "/etc/hosts"}, {Role::pep}},
       {{"read", vm_.names / kResolvConf}, {Role::pep}},
       {{"list", "/etc/ssl/certs"}, {Role::pep}},
+      {{"read", vm_.authority / "ca.key"}, {Role::pep}},
       {{"read", "/workspace/file"}, {Role::virtiofsd}},
       {{"read-descriptor", std::to_string(qemu::kDiskFd)}, {Role::qemu}},
   };
@@ -272,6 +274,7 @@ TEST_F(Attack, EachReachesWhatItsJobNeedsAndNotTheOthers) {
 #if !__has_feature(address_sanitizer)
   // Not even where it may write: its log is open, and it opens nothing else for writing.
   expect_refused(Role::pep, {"create", vm_.audit / "planted"});
+  expect_refused(Role::pep, {"create", vm_.authority / "planted"});
 #endif
 }
 

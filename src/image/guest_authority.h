@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a guest comes to trust its VM's certificate authority: a cloud-init boothook, which runs early
+// at every boot and does not meet the user's own keys anywhere.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace pinhole::image {
+
+/// `user_data` (#cloud-config or a script, as check_user_data() accepts it) and the boothook
+/// together, as a MIME multipart (cloud-init's documentation, "User-data formats"). The user's part
+/// arrives byte for byte.
+std::string with_authority(std::string_view user_data, std::string_view certificate_pem);
+
+}  // namespace pinhole::image
