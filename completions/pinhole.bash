@@ -7,7 +7,7 @@ _pinhole_commands="demo up down rm ls status logs exec verify doctor image seed 
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [seed]="build inspect"
-  [policy]="check explain test"
+  [policy]="check explain test reload"
 )
 declare -gA _pinhole_options=(
   [demo]="--json --keep --accel"
@@ -34,6 +34,7 @@ declare -gA _pinhole_options=(
   ["policy check"]="--policy --config --no-config --json"
   ["policy explain"]="--policy --config --no-config --json"
   ["policy test"]="--policy --config --no-config --json"
+  ["policy reload"]="--policy --config --no-config --trust --yes"
   [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --authority --create-authority --canary --resolv-conf --log-level"
   [vsockd]="--socket --socket-fd --vhost-fd --base --base-fd --ports --cid --once --control-fd"
   [supervise]=""
@@ -61,7 +62,7 @@ _pinhole_value() {
     "up --workspace" | "up -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
     "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "vsockd --"socket | \
       "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
-    "up --"cpus | "up --"memory | "up --"trust | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
+    "up --"cpus | "up --"memory | "up --"trust | "policy reload --trust" | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
       "seed build --"image-hash | "seed build --"instance-id | "seed build --"hostname | "pep --"foreign-keys | \
       "pep --"listen | "pep --"vm | "pep --"boot | "pep --"image | "pep --"control-fd | "vsockd --"socket-fd | \
       "vsockd --"vhost-fd | "vsockd --"control-fd | "vsockd --"base-fd | "vsockd --"ports | "vsockd --"cid) COMPREPLY=() ;;
@@ -105,6 +106,7 @@ _pinhole() {
     "seed build" | "seed inspect") _pinhole_offer_files -f ;;
     trust) _pinhole_offer_files -d ;;
     "policy check" | "policy test") _pinhole_offer_files -f ;;
+    "policy reload") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "policy explain") ((COMP_CWORD != 3)) || _pinhole_offer -W "GET HEAD POST PUT DELETE PATCH CONNECT" ;;
   esac
 }

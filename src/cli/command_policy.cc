@@ -137,11 +137,12 @@ void add_policy_check(Commands& commands, CLI::App& parent) {
 
 void add_policy(Commands& commands) {
   CLI::App& command =
-      commands.add("policy", "Check, explain and test what the door will decide", "");
+      commands.add("policy", "Check, explain, test and change what the door decides", "");
   command.require_subcommand(1);
   add_policy_check(commands, command);
   add_policy_explain(commands, command);
   add_policy_test(commands, command);
+  add_policy_reload(commands, command);
 }
 
 }  // namespace pinhole::cli

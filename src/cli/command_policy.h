@@ -8,6 +8,7 @@ namespace pinhole::cli {
 
 void add_policy_check(Commands& commands, CLI::App& parent);
 void add_policy_explain(Commands& commands, CLI::App& parent);
+void add_policy_reload(Commands& commands, CLI::App& parent);
 void add_policy_test(Commands& commands, CLI::App& parent);
 
 }  // namespace pinhole::cli

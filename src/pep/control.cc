@@ -10,6 +10,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/log.h"
+#include "pep/reload.h"
 
 namespace pinhole::pep {
 
@@ -31,7 +32,7 @@ void Control::start() {
 }
 
 asio::awaitable<void> Control::read_loop() {
-  constexpr std::size_t kLongestLine = 64 << 10;
+  constexpr std::size_t kLongestLine = kLongestReload;
   std::string pending;
   while (true) {
     char piece[4096];
@@ -68,6 +69,7 @@ void Control::handle(std::string_view line) {
   const auto* op = object == nullptr ? nullptr : object->if_contains("op");
   if (op != nullptr && op->is_string() && op->as_string() == "stats") return send_stats();
   if (op != nullptr && op->is_string() && op->as_string() == "note") return write_note(*object);
+  if (op != nullptr && op->is_string() && op->as_string() == "reload") return reload(*object);
   if (op != nullptr && op->is_string() && op->as_string() == "secrets")
     return take_secrets(*object);
   // Not the line itself, which may hold a secret.
@@ -97,6 +99,20 @@ void Control::take_secrets(const boost::json::object& request) {
                                     {"problems", std::move(problems)},
                                     {"placeholders", std::move(placeholders)},
                                     {"missing", std::move(missing)}}));
+}
+
+void Control::reload(const json::object& request) {
+  std::vector<policy::Builtin> builtins;
+  if (canary_ != nullptr) builtins.push_back(canary_->rule());
+  const auto done = reload_policy(door_, request, std::move(builtins));
+  json::object reply{{"event", "reloaded"}, {"policy", door_.policy.hash()}};
+  if (done) {
+    log(LogLevel::info, "reloaded, policy {}", door_.policy.hash());
+    for (const auto& warning : door_.policy.warnings()) log(LogLevel::warning, "{}", warning);
+  } else {
+    reply["error"] = done.error().message;
+  }
+  send(json::serialize(reply));
 }
 
 void Control::write_note(const boost::json::object& request) {

@@ -8,6 +8,8 @@
 //          "records":14,"connections":3}
 //   sup → {"op":"note","text":"…"}                                   a record of the audit chain
 //   pep → {"event":"noted"}                                          or with "error":"…"
+//   sup → {"op":"reload",…}                                          see pep/reload.h
+//   pep → {"event":"reloaded","policy":"sha256:…"}                   or with "error":"…"
 //   sup → {"op":"secrets","values":{"NAME":"…"}}                     kept in memory, never written
 //   pep → {"event":"secrets","problems":["…"],"placeholders":{"NAME":"…"},"missing":["NAME"]}
 //                                                                    of all secrets, now
@@ -43,6 +45,7 @@ class Control {
   void handle(std::string_view line);
   void send_stats();
   void write_note(const boost::json::object& request);
+  void reload(const boost::json::object& request);
   void take_secrets(const boost::json::object& request);
   /// One write; a supervisor that does not read loses messages, it never stops us.
   void send(const std::string& json);

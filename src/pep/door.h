@@ -64,7 +64,7 @@ struct Door {
         curl(io) {}
 
   asio::io_context& context;
-  const policy::Policy policy;
+  policy::Policy policy;  // a reload replaces it; nobody keeps a reference over a co_await
   AuditLog audit;
   const Times times;
   Resolver resolver;

@@ -91,6 +91,46 @@ TEST_F(Program, SaysReadyAnswersStatsAndReportsTheHeadAtTheEnd) {
   EXPECT_FALSE(fs::exists(door_));
 }
 
+TEST_F(Program, TakesAnotherPolicyWhileItRuns) {
+  start("version: 1\n", true);
+  const std::string ready = control_->read_until("\n");
+  control_->read_until("\n");
+  EXPECT_EQ(ask("a.test").status(), 403);
+  const auto reload = [this](std::string_view layer, std::string_view text) {
+    control_->send(
+        fmt::format(R"({{"op":"reload","layers":[{{"layer":"{}","name":"p.yaml","text":"{}"}}]}})"
+                    "\n",
+                    layer, text));
+    return control_->read_until("\n");
+  };
+  const std::string allowed =
+      R"(internal: ['a.test:80 -> 127.0.0.1:1']\negress: {allow: [a.test]}\n)";
+  const std::string taken = reload("user", allowed);
+  EXPECT_THAT(taken, StartsWith(R"({"event":"reloaded","policy":"sha256:)"));
+  EXPECT_EQ(taken.find("error"), std::string::npos);
+  const std::string hash = taken.substr(taken.find("sha256:"), 7 + 64);
+  EXPECT_EQ(ready.find(hash), std::string::npos);
+  EXPECT_EQ(ask("a.test").status(), 502);  // allowed; nobody listens there
+  EXPECT_EQ(ask("canary.pinhole.internal").body, "pinhole canary\n");
+
+  // What is wrong changes nothing and says so.
+  EXPECT_THAT(reload("user", "egres: {}"), HasSubstr("p.yaml:1:1: unknown key"));
+  EXPECT_THAT(reload("project", allowed), HasSubstr("may be said by the user's own file"));
+  EXPECT_THAT(reload("user", "resolver: 9.9.9.9"), HasSubstr("from the next start of the VM"));
+  EXPECT_THAT(reload("user", "ca: {a.test: /x.pem}"), HasSubstr("from the next start of the VM"));
+  EXPECT_THAT(reload("nobody", ""), HasSubstr("unknown layer"));
+  EXPECT_EQ(ask("a.test").status(), 502);
+
+  EXPECT_EQ(reload("user", "version: 1").find("error"), std::string::npos);
+  EXPECT_EQ(ask("a.test").status(), 403);
+  ::kill(child_, SIGTERM);
+  EXPECT_EQ(wait(), 0);
+  EXPECT_TRUE(audit::verify_file(audit_).value().sealed);
+  std::ifstream log(audit_);
+  const std::string text((std::istreambuf_iterator<char>(log)), {});
+  EXPECT_THAT(text, HasSubstr("policy: " + hash));
+}
+
 TEST_F(Program, EndOfTheControlSocketEndsItInOrder) {
   start("version: 1\n");
   control_->read_until("\n");

@@ -109,8 +109,6 @@ class Compiler {
     if (!host) return fail("rule {}: {}", builtin.id, host.error().detail);
     builtin.host = host->name;
     tables_.internal[internal_key(*host, builtin.port)] = builtin.address;
-    canonical_.update(
-        fmt::format("{};{};{};{};", builtin.id, host->name, builtin.port, builtin.path_prefix));
     tables_.builtins.push_back(std::move(builtin));
     return {};
   }

@@ -171,7 +171,8 @@ class Policy {
   [[nodiscard]] const Limits& limits() const;
   /// Lower-case names of header fields whose values never reach the audit.
   [[nodiscard]] const std::vector<std::string>& redacted_headers() const;
-  /// "sha256:…" over all that was said, whatever its layout and comments.
+  /// "sha256:…" over all that the files and their presets say, whatever its layout and comments;
+  /// builtins are the program's own and not part of it.
   [[nodiscard]] const std::string& hash() const;
   /// All that it says, a line each, without file names: two policies that say the same have the same
   /// lines, and what differs between two can be shown. Foreign text in them is not printable() yet.

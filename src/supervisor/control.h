@@ -10,6 +10,8 @@
 //   note    {"text":…} goes into the audit log as a record of its chain
 //   secrets {"values":{NAME: value}} goes to the PEP, and nowhere else; without values it only asks. The
 //           answer has "placeholders" {NAME: text}, "missing" [NAME…] and "problems" [text…]
+//   reload  {"layers":[{"layer","name","text"}…],"foreign_keys":[…],"secrets":[{"name","from"}…]}: the
+//           policy from now on, for this boot's door and for one that is started again; {"policy":hash}
 //   stop    {"force":bool}; the supervisor's process ends when the VM is gone
 //   agent   after the answer line the connection is a byte stream to the guest's agent (port 441)
 //

@@ -70,6 +70,10 @@ asio::awaitable<json::object> Supervisor::answer(json::object request) {
     auto reply = co_await pass_secrets(std::move(request));
     co_return reply;
   }
+  if (op == "reload") {
+    auto reply = co_await reload(std::move(request));
+    co_return reply;
+  }
   if (op == "facts") {
     auto found = co_await facts();
     co_return found;

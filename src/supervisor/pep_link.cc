@@ -64,6 +64,14 @@ asio::awaitable<Result<void>> PepLink::note(std::string text) {
   co_return Result<void>();
 }
 
+asio::awaitable<Result<std::string>> PepLink::reload(json::object request) {
+  auto reply = co_await link_.ask(json::serialize(request) + "\n", kReplyDeadline);
+  if (!reply) co_return std::unexpected(reply.error());
+  if (const std::string problem = text_of(*reply, "error"); !problem.empty())
+    co_return fail("{}", problem);
+  co_return text_of(*reply, "policy");
+}
+
 asio::awaitable<Result<json::object>> PepLink::secrets(json::object values) {
   const json::object message{{"op", "secrets"}, {"values", std::move(values)}};
   auto reply = co_await link_.ask(json::serialize(message) + "\n", kReplyDeadline);

@@ -41,6 +41,9 @@ class PepLink {
   /// {"problems":[…],"placeholders":{NAME: text},"missing":[…]}. Nothing of `values` is kept.
   asio::awaitable<Result<boost::json::object>> secrets(boost::json::object values);
 
+  /// Has the policy of a "reload" request put in force, and returns its hash.
+  asio::awaitable<Result<std::string>> reload(boost::json::object request);
+
   /// The chain's newest head as the PEP told it: "SEQ SHA256".
   [[nodiscard]] const std::string& head() const { return head_; }
   /// Called for each new head.

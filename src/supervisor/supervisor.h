@@ -141,12 +141,13 @@ class Supervisor {
   asio::awaitable<boost::json::object> answer(boost::json::object request);
   asio::awaitable<boost::json::object> facts();
   asio::awaitable<boost::json::object> pass_secrets(boost::json::object request);
+  asio::awaitable<boost::json::object> reload(boost::json::object request);
   boost::json::object status() const;
   asio::awaitable<Result<void>> connect_agent(asio::local::stream_protocol::socket* socket);
   asio::awaitable<void> relay_to_agent(asio::local::stream_protocol::socket client);
   asio::awaitable<void> ask_agent_to_shut_down();
 
-  const config::VmPlan plan_;
+  config::VmPlan plan_;  // a reload replaces its policy and secrets
   const config::VmPaths paths_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 
@@ -166,6 +167,7 @@ class Supervisor {
   std::optional<Ending> ending_;
   bool stop_at_once_ = false;
   std::string policy_hash_;
+  bool reloading_ = false;
   std::map<std::string, Restarts> restarts_;
   std::set<std::string> fallen_;  // died and not started again yet
   sys::Event fell_;               // one of them, or the state changed; for recover()

@@ -268,6 +268,36 @@ TEST(PepLinkTest, ReadsReadyHeadsAndReplies) {
   io.run();
 }
 
+TEST(PepLinkTest, PassesAPolicyOnAndTheAnswerBack) {
+  auto ends = sys::socket_pair().value();
+  asio::io_context io;
+  PepLink link(io, std::move(ends.first));
+  asio::co_spawn(io, link.run(), asio::detached);
+  const auto reload = [&](std::string_view answer) {
+    std::optional<Result<std::string>> hash;
+    const auto ask = [](PepLink* l,
+                        std::optional<Result<std::string>>* out) -> asio::awaitable<void> {
+      auto reply = co_await l->reload({{"op", "reload"}, {"layers", boost::json::array()}});
+      out->emplace(std::move(reply));
+    };
+    asio::co_spawn(io, ask(&link, &hash), asio::detached);
+    io.poll();
+    EXPECT_TRUE(sys::write_all(ends.second.get(), answer));
+    while (!hash && io.run_one() > 0) {
+    }
+    return hash->has_value() ? **hash : hash->error().message;
+  };
+  EXPECT_EQ(reload("{\"event\":\"reloaded\",\"policy\":\"sha256:ef\"}\n"), "sha256:ef");
+  EXPECT_EQ(reload("{\"event\":\"reloaded\",\"policy\":\"sha256:ef\",\"error\":\"p:1:1: no\"}\n"),
+            "p:1:1: no");
+  char line[256];
+  const std::string asked = "{\"op\":\"reload\",\"layers\":[]}\n";
+  const auto count = ::read(ends.second.get(), line, sizeof line);
+  EXPECT_EQ(std::string_view(line, static_cast<std::size_t>(count)), asked + asked);
+  ends.second.reset();
+  io.run();
+}
+
 TEST(PepLinkTest, ThatEndsBeforeItIsReadyIsAnError) {
   auto ends = sys::socket_pair().value();
   asio::io_context io;
