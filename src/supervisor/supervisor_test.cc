@@ -277,7 +277,8 @@ TEST(PepLinkTest, PassesAPolicyOnAndTheAnswerBack) {
     std::optional<Result<std::string>> hash;
     const auto ask = [](PepLink* l,
                         std::optional<Result<std::string>>* out) -> asio::awaitable<void> {
-      auto reply = co_await l->reload({{"op", "reload"}, {"layers", boost::json::array()}});
+      boost::json::object request{{"op", "reload"}, {"layers", boost::json::array()}};
+      auto reply = co_await l->reload(std::move(request));
       out->emplace(std::move(reply));
     };
     asio::co_spawn(io, ask(&link, &hash), asio::detached);
