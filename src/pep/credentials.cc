@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pep/credentials.h"
 
+#include <algorithm>
+
 #include "base/strings.h"
 #include "sys/files.h"
 #include "sys/user.h"
@@ -75,6 +77,7 @@ Result<Credentials> load_credentials(const fs::path& folder) {
 Result<secret::Vault> make_vault(const policy::Policy& policy, std::string_view placeholder_seed,
                                  const secret::Vault& before) {
   secret::Vault vault;
+  if (placeholder_seed.empty()) return vault;
   for (const policy::SecretSpec& spec : policy.secrets()) {
     PINHOLE_TRY_VOID(vault.add(
         {.name = spec.name,
@@ -86,6 +89,26 @@ Result<secret::Vault> make_vault(const policy::Policy& policy, std::string_view 
   }
   vault.take_values(before);
   return vault;
+}
+
+std::vector<std::string> secrets_of_host(const policy::Policy& policy, const http::Host& host) {
+  std::vector<std::string> names;
+  for (const policy::SecretSpec& spec : policy.secrets()) {
+    if (spec.may_go_to(host)) names.push_back(spec.name);
+  }
+  return names;
+}
+
+std::vector<std::string> allowed_secrets(const policy::Policy& policy,
+                                         const policy::Verdict& verdict, const http::Host& host) {
+  std::vector<std::string> names = secrets_of_host(policy, host);
+  if (!verdict.allowed()) names.clear();
+  if (verdict.secrets) {
+    std::erase_if(names, [&](const std::string& name) {
+      return std::ranges::find(*verdict.secrets, name) == verdict.secrets->end();
+    });
+  }
+  return names;
 }
 
 }  // namespace pinhole::pep

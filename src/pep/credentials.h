@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "policy/policy.h"
@@ -28,8 +29,16 @@ Result<void> create_credentials(const std::filesystem::path& folder, std::string
 Result<Credentials> load_credentials(const std::filesystem::path& folder);
 
 /// The policy's secrets with their placeholders, and the values of those that `before` has under
-/// the same name.
+/// the same name and from the same source. None without a seed: nobody could know the placeholders.
 Result<secret::Vault> make_vault(const policy::Policy& policy, std::string_view placeholder_seed,
                                  const secret::Vault& before = {});
+
+/// Names of the secrets that may go to `host` at all: where there is one, what comes back is masked,
+/// whatever was sent, since an origin can keep a value for a later answer.
+std::vector<std::string> secrets_of_host(const policy::Policy& policy, const http::Host& host);
+
+/// Of these, the ones that may go with a request that `verdict` allowed: secret::Route::allowed.
+std::vector<std::string> allowed_secrets(const policy::Policy& policy,
+                                         const policy::Verdict& verdict, const http::Host& host);
 
 }  // namespace pinhole::pep

@@ -85,6 +85,28 @@ TEST(MakeVault, KeepsPlaceholdersAndValuesOverAReload) {
   EXPECT_FALSE(after.has_value("MORE"));
   EXPECT_NE(after.masks(), nullptr);
   EXPECT_EQ(after.secrets()[0].placeholder, vault.secrets()[0].placeholder);
+  // Another source is another secret.
+  const auto third = policy_of("secrets: {KEY: {from: \"env:OTHER\", hosts: [a.com]}}\n");
+  EXPECT_FALSE(make_vault(third, seed, after)->has_value("KEY"));
+  EXPECT_TRUE(make_vault(second, "")->empty());
+}
+
+TEST(AllowedSecrets, AreThoseOfHostAndRule) {
+  const auto policy = policy_of(
+      "egress:\n  allow:\n    - \"*.com\"\n    - {host: b.com, secrets: [ONE]}\n"
+      "secrets:\n  ONE: {from: \"env:A\", hosts: [a.com, b.com]}\n"
+      "  TWO: {from: \"env:B\", hosts: [\"*.com\"]}\n");
+  const auto names = [&](const std::string& host) {
+    const auto url = http::parse_url("https://" + host + "/").value();
+    return allowed_secrets(policy, policy.decide(policy::Request::of("GET", url)), url.host);
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names("a.com"), (Names{"ONE", "TWO"}));
+  EXPECT_EQ(names("c.com"), (Names{"TWO"}));
+  EXPECT_EQ(names("b.com"), (Names{"ONE"}));
+  EXPECT_EQ(names("a.org"), Names());
+  EXPECT_EQ(secrets_of_host(policy, http::normalise_host("b.com").value()), (Names{"ONE", "TWO"}));
+  EXPECT_TRUE(secrets_of_host(policy, http::normalise_host("a.org").value()).empty());
 }
 
 }  // namespace

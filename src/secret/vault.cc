@@ -116,7 +116,9 @@ Result<void> Vault::set_value(std::string_view name, std::string_view value) {
 
 void Vault::take_values(const Vault& other) {
   for (std::size_t i = 0; i < secrets_.size(); ++i) {
-    if (const auto index = other.index_of(secrets_[i].name)) values_[i] = other.values_[*index];
+    const auto index = other.index_of(secrets_[i].name);
+    if (index && other.secrets_[*index].from == secrets_[i].from)
+      values_[i] = other.values_[*index];
   }
   make_masks();
 }

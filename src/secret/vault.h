@@ -79,7 +79,7 @@ class Vault {
   /// which never shows the value; the secret then has none.
   Result<void> set_value(std::string_view name, std::string_view value);
 
-  /// The values of another vault's secrets of the same names.
+  /// The values of another vault's secrets of the same name and source.
   void take_values(const Vault& other);
 
   [[nodiscard]] const std::vector<Secret>& secrets() const { return secrets_; }
