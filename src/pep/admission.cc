@@ -97,12 +97,42 @@ std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request
   return verdict;
 }
 
+/// The user's word, wherever it leads.
+static asio::awaitable<std::expected<std::vector<http::Endpoint>, Refusal>> find_proxy(
+    Door* door, policy::UpstreamProxy proxy) {
+  if (const auto internal = door->policy.internal_address(proxy.host, proxy.port))
+    co_return std::vector<http::Endpoint>{*internal};
+  Addresses addresses;
+  if (proxy.host.ip) {
+    addresses.push_back(*proxy.host.ip);
+  } else {
+    auto found = co_await door->resolver.resolve(proxy.host.name);
+    if (!found) {
+      co_return std::unexpected(
+          Refusal{.code = found.error().code == "timeout" ? "timeout" : "dns_error",
+                  .detail = "the upstream proxy: " + found.error().message});
+    }
+    addresses = *std::move(found);
+  }
+  std::vector<http::Endpoint> endpoints;
+  for (const auto& address : addresses)
+    endpoints.push_back({.address = address, .port = proxy.port});
+  co_return endpoints;
+}
+
 asio::awaitable<std::expected<std::vector<http::Endpoint>, Refusal>> find_addresses(
     Door* door, http::Host host, std::uint16_t port) {
   if (const auto internal = door->policy.internal_address(host, port)) {
     co_return std::vector<http::Endpoint>{*internal};
   }
-  if (host.ip) co_return require_public(host, port, {*host.ip});
+  if (host.ip) {
+    auto checked = require_public(host, port, {*host.ip});
+    if (!checked || !door->policy.upstream_proxy()) co_return checked;
+  }
+  if (const auto proxy = door->policy.upstream_proxy()) {
+    auto endpoints = co_await find_proxy(door, *proxy);
+    co_return endpoints;
+  }
   auto addresses = co_await door->resolver.resolve(host.name);
   if (!addresses) {
     const std::string_view code = addresses.error().code == "timeout" ? "timeout" : "dns_error";

@@ -25,7 +25,8 @@ std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request
 Refusal record_refusal(Door& door, const RequestNote& note, Refusal refusal);
 
 /// Where a connection to host:port may lead: the address of its `internal:` line, or all its
-/// addresses if every one is public. Only for what decide() allowed.
+/// addresses if every one is public; with an upstream proxy that proxy's (upstream_proxy.h). Only
+/// for what decide() allowed.
 asio::awaitable<std::expected<std::vector<http::Endpoint>, Refusal>> find_addresses(
     Door* door, http::Host host, std::uint16_t port);
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "http/chunked.h"
 #include "http/header.h"
+#include "pep/upstream_proxy.h"
 
 namespace pinhole::pep {
 namespace {
@@ -29,6 +30,7 @@ Exchange::Exchange(Door& door, Guest& guest)
 
 asio::awaitable<ExchangeResult> Exchange::run(ExchangeJob job) {
   job_ = std::move(job);
+  job_.via_proxy = goes_through_proxy(door_, job_.head->url.host, job_.head->url.port);
   begin();
   if (auto started = start_transfer(); !started) {
     set_failure("tls_error", started.error().message);
@@ -94,6 +96,7 @@ Result<void> Exchange::start_transfer() {
                           .host = authority_,
                           .port = head.url.port,
                           .connect_to = job_.endpoints[endpoint_],
+                          .via_proxy = job_.via_proxy,
                           .method = head.method,
                           .target = target_,
                           .headers = &lines_,

@@ -28,6 +28,7 @@ struct ExchangeJob {
   const http::RequestHead* head = nullptr;
   policy::BodyLimits limits;
   std::vector<http::Endpoint> endpoints;  // checked; tried in order until one connects
+  bool via_proxy = false;                 // run() finds out: they are the upstream proxy's
 };
 
 struct ExchangeResult {

@@ -106,6 +106,15 @@ class Program {
   Result<void> sealed_;
 };
 
+/// As the resolver wants them; none where the policy says nothing.
+std::string servers_of(const policy::Policy& policy) {
+  std::string text;
+  for (const http::Endpoint& server : policy.resolver_servers()) {
+    text += (text.empty() ? "" : ",") + http::to_string(server);
+  }
+  return text;
+}
+
 void say_what_holds(const Options& options, const policy::Policy& policy) {
   if (options.policies.empty()) log(LogLevel::warning, "no --policy: everything is denied");
   for (const auto& warning : policy.warnings()) log(LogLevel::warning, "{}", warning);
@@ -141,8 +150,9 @@ Result<void> run_program(const Options& options) {
   // A log that cannot be written now may be writable later; until then every request is refused.
   if (auto started = audit.start(); !started) log(LogLevel::error, "{}", started.error().message);
 
+  std::string servers = servers_of(*policy);
   Door door(context, *std::move(policy), std::move(audit), Times(),
-            {.configuration = options.resolv_conf});
+            {.servers = std::move(servers), .configuration = options.resolv_conf});
   if (credentials) {
     door.placeholder_seed = std::move(credentials->placeholder_seed);
     PINHOLE_TRY(door.vault, make_vault(door.policy, door.placeholder_seed));

@@ -6,7 +6,10 @@
 #include <csignal>
 #include <fstream>
 #include <future>
+#include <thread>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -129,6 +132,36 @@ TEST_F(Program, TakesAnotherPolicyWhileItRuns) {
   std::ifstream log(audit_);
   const std::string text((std::istreambuf_iterator<char>(log)), {});
   EXPECT_THAT(text, HasSubstr("policy: " + hash));
+}
+
+TEST_F(Program, AsksTheNameServersOfThePolicy) {
+  const Fd server(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{
+      .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  start(fmt::format("resolver: 127.0.0.1:{}\negress: {{allow: [a.test]}}\n",
+                    ntohs(address.sin_port)));
+  control_->read_until("\n");
+  const std::jthread answer([&server] {  // NXDOMAIN to whatever comes
+    char packet[512];
+    sockaddr_in from = {};
+    socklen_t length = sizeof from;
+    for (int i = 0; i < 2; ++i) {  // A and AAAA
+      const ssize_t count = ::recvfrom(server.get(), packet, sizeof packet, 0,
+                                       reinterpret_cast<sockaddr*>(&from), &length);
+      if (count < 12) return;
+      packet[2] = '\x81';
+      packet[3] = '\x83';
+      ::sendto(server.get(), packet, static_cast<std::size_t>(count), 0,
+               reinterpret_cast<sockaddr*>(&from), length);
+    }
+  });
+  const Answer refused = ask("a.test");
+  EXPECT_EQ(refused.status(), 502);
+  EXPECT_THAT(refused.body, HasSubstr(R"("code":"dns_error")"));
+  ::shutdown(server.get(), SHUT_RDWR);
 }
 
 TEST_F(Program, EndOfTheControlSocketEndsItInOrder) {

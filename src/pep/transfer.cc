@@ -112,6 +112,7 @@ void Transfer::set_fixed_options() {
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_PROXY, "");  // libcurl would read *_proxy from the environment
   set(CURLOPT_NOPROXY, "*");
+  set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);  // an upstream proxy's own answer
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
@@ -157,19 +158,35 @@ void Transfer::start(const TransferRequest& request) {
   url_.clear();
   fmt::format_to(std::back_inserter(url_), "{}://{}:{}/", request.tls ? "https" : "http",
                  request.host, request.port);
-  connect_to_text_.clear();
-  connect_to_text_.append("::").append(http::to_string(endpoint_));
-  *connect_to_ = {.data = connect_to_text_.data(), .next = nullptr};
-  target_ = request.target;
   curl_easy_setopt(easy_, CURLOPT_URL, url_.c_str());
-  curl_easy_setopt(easy_, CURLOPT_CONNECT_TO, connect_to_.get());
-  curl_easy_setopt(easy_, CURLOPT_REQUEST_TARGET, target_.c_str());
+  set_way(request);
   curl_easy_setopt(easy_, CURLOPT_CONNECTTIMEOUT_MS,
                    static_cast<long>(request.connect_timeout.count()));
   set_body_options(request);
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, request.headers->list());
   running_ = true;
   driver_.add(easy_);
+}
+
+/// Straight to the address, or through the upstream proxy: of https by CONNECT, with TLS inside; of
+/// http in absolute form.
+void Transfer::set_way(const TransferRequest& request) {
+  target_ = request.target;
+  if (request.via_proxy) {
+    if (!request.tls) target_.insert(0, url_, 0, url_.size() - 1);
+    connect_to_text_ = "http://" + http::to_string(endpoint_);
+    curl_easy_setopt(easy_, CURLOPT_PROXY, connect_to_text_.c_str());
+    curl_easy_setopt(easy_, CURLOPT_NOPROXY, "");
+  } else {
+    connect_to_text_.clear();
+    connect_to_text_.append("::").append(http::to_string(endpoint_));
+    *connect_to_ = {.data = connect_to_text_.data(), .next = nullptr};
+    curl_easy_setopt(easy_, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy_, CURLOPT_NOPROXY, "*");
+  }
+  curl_easy_setopt(easy_, CURLOPT_CONNECT_TO, request.via_proxy ? nullptr : connect_to_.get());
+  curl_easy_setopt(easy_, CURLOPT_HTTPPROXYTUNNEL, request.via_proxy && request.tls ? 1L : 0L);
+  curl_easy_setopt(easy_, CURLOPT_REQUEST_TARGET, target_.c_str());
 }
 
 void Transfer::set_body_options(const TransferRequest& request) {

@@ -46,6 +46,7 @@ struct TransferRequest {
   std::string_view host;  // normalised; an IPv6 literal in brackets
   std::uint16_t port = 0;
   http::Endpoint connect_to;  // the checked address: the one place that a connection may lead to
+  bool via_proxy = false;     // `connect_to` is the upstream proxy's, which makes the connection
   std::string_view method;
   std::string_view target;  // origin-form: path and query
   HeaderLines* headers = nullptr;
@@ -107,6 +108,7 @@ class Transfer {
   friend class CurlDriver;
   void finish(int curl_code);
   void set_fixed_options();
+  void set_way(const TransferRequest& request);
   void set_body_options(const TransferRequest& request);
   static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* self);
   static std::size_t on_write(char* data, std::size_t size, std::size_t count, void* self);

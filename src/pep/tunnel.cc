@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "http/client_hello.h"
+#include "pep/upstream_proxy.h"
 
 namespace pinhole::pep {
 namespace {
@@ -72,7 +73,8 @@ asio::awaitable<std::optional<Refusal>> Tunnel::connect(std::vector<http::Endpoi
     if (result && !*result) {
       error_code ignored;
       origin_.set_option(ip::tcp::no_delay(true), ignored);
-      co_return std::nullopt;
+      auto passed = co_await pass_proxy();
+      co_return passed;
     }
     error_code ignored;
     origin_.close(ignored);
@@ -87,6 +89,20 @@ asio::awaitable<std::optional<Refusal>> Tunnel::connect(std::vector<http::Endpoi
     }
   }
   co_return refusal;
+}
+
+/// An upstream proxy's refusal is the end: another address of it would say the same.
+asio::awaitable<std::optional<Refusal>> Tunnel::pass_proxy() {
+  if (!goes_through_proxy(door_, host_, port_)) co_return std::nullopt;
+  auto question = ask_proxy(&origin_, fmt::format("{}:{}", host_.in_url(), port_));
+  const auto answer = co_await with_deadline(std::move(question), door_.times.connect);
+  if (!answer) {
+    co_return Refusal{.code = "timeout",
+                      .detail = fmt::format("the upstream proxy said nothing in {} ms",
+                                            door_.times.connect.count())};
+  }
+  if (*answer) co_return Refusal{.code = "connect_error", .detail = **answer};
+  co_return std::nullopt;
 }
 
 asio::awaitable<bool> Tunnel::check_hello() {

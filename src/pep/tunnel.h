@@ -40,6 +40,7 @@ class Tunnel {
  private:
   asio::awaitable<std::optional<Refusal>> connect(std::vector<http::Endpoint> endpoints);
   asio::awaitable<error_code> connect_to(http::Endpoint endpoint);
+  asio::awaitable<std::optional<Refusal>> pass_proxy();
   asio::awaitable<bool> check_first_bytes();
   asio::awaitable<bool> check_hello();
   asio::awaitable<bool> refuse_hello(std::string_view code, std::string note, int alert);
