@@ -32,8 +32,8 @@ declare -gA _pinhole_options=(
   [trust]="--yes"
   [policy]=""
   ["policy check"]="--policy --config --no-config --json"
-  ["policy explain"]="--policy --config --no-config --json"
-  ["policy test"]="--policy --config --no-config --json"
+  ["policy explain"]="--policy --config --no-config --vm --json"
+  ["policy test"]="--policy --config --no-config --vm --json"
   ["policy reload"]="--policy --config --no-config --trust --yes"
   [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --authority --create-authority --canary --resolv-conf --log-level"
   [vsockd]="--socket --socket-fd --vhost-fd --base --base-fd --ports --cid --once --control-fd"
@@ -58,6 +58,7 @@ _pinhole_value() {
   case "$1 $2" in
     *" --accel") _pinhole_offer -W "auto kvm tcg" ;;
     *" --log-level") _pinhole_offer -W "error warning info debug" ;;
+    "policy "*" --vm") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "up --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "up --workspace" | "up -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
     "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "vsockd --"socket | \

@@ -119,17 +119,17 @@ void print_table(const std::vector<Outcome>& outcomes) {
 
 Result<int> test(const std::string& file, const PolicyWords& words) {
   PINHOLE_TRY(const std::vector<Case> cases, read_cases(file));
-  PINHOLE_TRY(const preflight::Policies policies, look_at_policies(words));
+  PINHOLE_TRY(const policy::Policy policy, chosen_policy(words));
   std::vector<Outcome> outcomes;
   for (const Case& each : cases) {
-    outcomes.push_back({.tried = each, .verdict = policies.policy.decide(each.request)});
+    outcomes.push_back({.tried = each, .verdict = policy.decide(each.request)});
   }
   const auto failed = std::ranges::count(outcomes, false, &Outcome::ok);
   if (words.json) {
     json::array list;
     for (const Outcome& outcome : outcomes) list.push_back(to_json(outcome));
-    print_json(json::serialize(json::object{
-        {"ok", failed == 0}, {"cases", std::move(list)}, {"policy", policies.policy.hash()}}));
+    print_json(json::serialize(
+        json::object{{"ok", failed == 0}, {"cases", std::move(list)}, {"policy", policy.hash()}}));
   } else {
     print_table(outcomes);
     print_line(failed == 0 ? fmt::format("{} cases, all as expected", outcomes.size())
@@ -150,6 +150,7 @@ void add_policy_test(Commands& commands, CLI::App& parent) {
   auto words = std::make_shared<PolicyWords>();
   command.add_option("FILE", *file, "a list of {request, expect: allow or deny, rule}")->required();
   add_policy_words(command, *words);
+  add_vm_word(command, *words);
   commands.on(command, [=] { return test(*file, *words); });
 }
 

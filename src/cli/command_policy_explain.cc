@@ -153,8 +153,8 @@ json::object to_json(const Explanation& out) {
 Result<int> run_explain(const std::string& method, const std::string& target,
                         const PolicyWords& words) {
   PINHOLE_TRY(policy::Request request, read_request(method, target));
-  PINHOLE_TRY(const preflight::Policies policies, look_at_policies(words));
-  const Explanation out = explain(policies.policy, std::move(request));
+  PINHOLE_TRY(const policy::Policy policy, chosen_policy(words));
+  const Explanation out = explain(policy, std::move(request));
   if (words.json) {
     print_json(json::serialize(to_json(out)));
   } else {
@@ -169,7 +169,8 @@ void add_policy_explain(Commands& commands, CLI::App& parent) {
   CLI::App& command =
       commands.add("explain", "Say what the door would do with a request, and by which rule",
                    "  pinhole policy explain GET https://api.github.com/repos/a/b\n"
-                   "  pinhole policy explain CONNECT db.example.com:5432 --policy policy.yaml",
+                   "  pinhole policy explain CONNECT db.example.com:5432 --policy policy.yaml\n"
+                   "  pinhole policy explain --vm web POST https://api.github.com/gists",
                    &parent);
   auto method = std::make_shared<std::string>();
   auto target = std::make_shared<std::string>();
@@ -177,6 +178,7 @@ void add_policy_explain(Commands& commands, CLI::App& parent) {
   command.add_option("METHOD", *method, "GET, POST, … or CONNECT")->required();
   command.add_option("TARGET", *target, "a URL; of CONNECT host:port")->required();
   add_policy_words(command, *words);
+  add_vm_word(command, *words);
   commands.on(command, [=] { return run_explain(*method, *target, *words); });
 }
 

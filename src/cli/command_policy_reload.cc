@@ -12,7 +12,6 @@
 #include "cli/secrets.h"
 #include "cli/terminal.h"
 #include "cli/vm_access.h"
-#include "sys/files.h"
 
 namespace pinhole::cli {
 namespace {
@@ -24,19 +23,6 @@ struct ReloadWords {
   std::string name, trust;
   bool yes = false;
 };
-
-/// What the VM has: its own copies, which nobody else writes.
-Result<policy::Policy> policy_of(const config::VmPlan& plan) {
-  std::vector<policy::Layer> layers;
-  for (const config::PolicyLayer& copy : plan.policy) {
-    PINHOLE_TRY(std::string text, sys::read_file(copy.path, config::kLargestConfigFile));
-    PINHOLE_TRY(
-        policy::Layer layer,
-        preflight::parse_layer({.layer = copy.layer, .name = copy.name, .text = std::move(text)}));
-    layers.push_back(std::move(layer));
-  }
-  return policy::Policy::compile(std::move(layers));
-}
 
 /// The policies as `up` would take them; a project's file has to be trusted.
 Result<preflight::Policies> wanted_policies(const ReloadWords& words) {
@@ -99,10 +85,7 @@ Result<int> reload(const ReloadWords& words) {
   PINHOLE_TRY(const Vm vm, find_vm(name));
   PINHOLE_TRY_VOID(connect(vm));  // before anything is asked: it runs
   PINHOLE_TRY(const preflight::Policies wanted, wanted_policies(words));
-  PINHOLE_TRY(const std::string plan_text,
-              sys::read_file(vm.paths.plan, config::kLargestConfigFile));
-  PINHOLE_TRY(const config::VmPlan plan, config::parse_vm_plan(plan_text));
-  PINHOLE_TRY(const policy::Policy now, policy_of(plan));
+  PINHOLE_TRY(const policy::Policy now, policy_of(vm));
   if (now.hash() == wanted.hash)
     return print_line(fmt::format("{}: nothing has changed", vm.name)), 0;
   print_difference(now, wanted.policy);

@@ -4,7 +4,9 @@
 #include "base/printable.h"
 #include "cli/terminal.h"
 #include "config/paths.h"
+#include "config/vm_plan.h"
 #include "http/header.h"
+#include "sys/files.h"
 
 namespace pinhole::cli {
 namespace {
@@ -24,6 +26,12 @@ void add_policy_words(CLI::App& command, PolicyWords& words) {
   command.add_option("--config", words.config, "instead of ./pinhole.yaml");
   command.add_flag("--no-config", words.no_config, "do not read ./pinhole.yaml");
   command.add_flag("--json", words.json, "print JSON");
+}
+
+void add_vm_word(CLI::App& command, PolicyWords& words) {
+  auto* vm = command.add_option("--vm", words.vm, "the policy that this VM has");
+  for (const char* option : {"--policy", "--config", "--no-config"})
+    command.get_option(option)->excludes(vm);
 }
 
 std::optional<fs::path> project_file(const std::string& config, bool no_config) {
@@ -47,6 +55,29 @@ Result<preflight::Policies> look_at_policies(const PolicyWords& words) {
                            printable(sources.project->string())));
   }
   return policies;
+}
+
+Result<policy::Policy> policy_of(const Vm& vm) {
+  PINHOLE_TRY(const std::string text, sys::read_file(vm.paths.plan, config::kLargestConfigFile));
+  PINHOLE_TRY(const config::VmPlan plan, config::parse_vm_plan(text));
+  std::vector<policy::Layer> layers;
+  for (const config::PolicyLayer& copy : plan.policy) {
+    PINHOLE_TRY(std::string content, sys::read_file(copy.path, config::kLargestConfigFile));
+    PINHOLE_TRY(policy::Layer layer,
+                preflight::parse_layer(
+                    {.layer = copy.layer, .name = copy.name, .text = std::move(content)}));
+    layers.push_back(std::move(layer));
+  }
+  return policy::Policy::compile(std::move(layers));
+}
+
+Result<policy::Policy> chosen_policy(const PolicyWords& words) {
+  if (!words.vm.empty()) {
+    PINHOLE_TRY(const Vm vm, find_vm(words.vm));
+    return policy_of(vm);
+  }
+  PINHOLE_TRY(preflight::Policies policies, look_at_policies(words));
+  return std::move(policies.policy);
 }
 
 Result<policy::Request> read_request(const std::string& method, const std::string& target) {

@@ -49,6 +49,8 @@ def test_the_difference_is_shown_and_the_door_decides_anew(home, vm):
     assert now != before and now in shown
     files = json.loads(home.run("policy", "check", "--no-config", "--json", "--policy", vm / "open.yaml").stdout)
     assert files["policy"] == now
+    explained = home.run("policy", "explain", "--vm", NAME, "--json", "GET", URL)
+    assert json.loads(explained.stdout)["rule"] == "open.yaml:3" and json.loads(explained.stdout)["policy"] == now
     assert "nothing has changed" in reload(home, vm, "open.yaml").stdout
 
 
