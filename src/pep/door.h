@@ -14,6 +14,7 @@
 #include "pep/audit_log.h"
 #include "pep/curl_driver.h"
 #include "pep/resolver.h"
+#include "pep/under_way.h"
 #include "policy/policy.h"
 #include "secret/vault.h"
 #include "sys/asio.h"
@@ -78,6 +79,7 @@ struct Door {
   secret::Vault vault;
   std::string placeholder_seed;
   Stats stats;
+  UnderWayList under_way;
 };
 
 }  // namespace pinhole::pep

@@ -134,6 +134,54 @@ TEST_F(Program, TakesAnotherPolicyWhileItRuns) {
   EXPECT_THAT(text, HasSubstr("policy: " + hash));
 }
 
+TEST_F(Program, CutsWhatANewPolicyRefusesAndNothingElse) {
+  start("version: 1\n");
+  control_->read_until("\n");
+  std::promise<void> go_on;
+  std::shared_future<void> told = go_on.get_future().share();
+  testing::Origin origin([told](Peer& peer) {
+    const std::string head = peer.read_until("\r\n\r\n");
+    if (head.find("b.test") == std::string::npos) return (void)peer.read_all();
+    told.wait();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept");
+  });
+  const auto reload = [&](std::string_view allow) {
+    std::string internal;
+    for (const char* place : {"a.test:80", "b.test:80", "t.test:443"})
+      internal += fmt::format("'{} -> 127.0.0.1:{}', ", place, origin.port());
+    control_->send(
+        fmt::format(R"({{"op":"reload","layers":[{{"layer":"user","name":"p.yaml","text":")"
+                    R"(internal: [{}]\negress: {{allow: [{}]}}"}}]}})"
+                    "\n",
+                    internal, allow));
+    std::string line = control_->read_until("\n");
+    while (line.find("reloaded") == std::string::npos) line = control_->read_until("\n");
+    EXPECT_EQ(line.find("error"), std::string::npos) << line;
+  };
+  reload("a.test, b.test, {host: t.test, tls: tunnel}");
+  const auto ask_for = [&](const std::string& request) {
+    auto peer = std::make_unique<Peer>(sys::connect_unix(door_).value());
+    peer->send(request);
+    return peer;
+  };
+  const auto refused = ask_for("GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n");
+  const auto kept = ask_for("GET http://b.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n");
+  const auto tunnel = ask_for("CONNECT t.test:443 HTTP/1.1\r\nHost: t.test:443\r\n\r\n");
+  EXPECT_THAT(tunnel->read_until("\r\n\r\n"), StartsWith("HTTP/1.1 200 "));
+  tunnel->send(testing::client_hello("t.test"));
+  while (origin.connections() < 3) std::this_thread::yield();
+  reload("b.test");
+  EXPECT_TRUE(refused->at_end());
+  EXPECT_TRUE(tunnel->at_end());
+  go_on.set_value();
+  EXPECT_EQ(read_answer(*kept).body, "kept");
+  ::kill(child_, SIGTERM);
+  EXPECT_EQ(wait(), 0);
+  std::ifstream log(audit_);
+  const std::string text((std::istreambuf_iterator<char>(log)), {});
+  EXPECT_THAT(text, HasSubstr("cut: the new policy refuses it"));
+}
+
 TEST_F(Program, AsksTheNameServersOfThePolicy) {
   const Fd server(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{

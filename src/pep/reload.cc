@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "pep/credentials.h"
 #include "yaml/yaml.h"
 
@@ -77,8 +78,10 @@ Result<void> reload_policy(Door& door, const json::object& message,
   PINHOLE_TRY_VOID(check_fixed(door.policy, wanted));
   PINHOLE_TRY(secret::Vault vault, make_vault(wanted, door.placeholder_seed, door.vault));
   PINHOLE_TRY_VOID(door.audit.note(fmt::format("policy: {}", wanted.hash())));
-  door.policy = std::move(wanted);
+  const policy::Policy before = std::exchange(door.policy, std::move(wanted));
   door.vault = std::move(vault);
+  const std::size_t cut = door.under_way.cut_refused(before, door.policy);
+  if (cut > 0) log(LogLevel::info, "{} connections ended that the new policy refuses", cut);
   return {};
 }
 

@@ -18,8 +18,8 @@ namespace pinhole::pep {
 /// All layers at once and most of them long; more does not come over the control socket.
 inline constexpr std::size_t kLongestReload = std::size_t{2} << 20;
 
-/// Reads, checks and puts in force, or changes nothing. Decisions from here on are the new policy's;
-/// what is under way goes on as it was decided. What a door has from its start (`ca:` files,
+/// Reads, checks and puts in force, or changes nothing. Decisions from here on are the new policy's,
+/// and what is under way that it refuses is cut. What a door has from its start (`ca:` files,
 /// `resolver:`, `upstream_proxy:`) cannot change this way, and is an error that says so. The change
 /// is written into the audit first.
 Result<void> reload_policy(Door& door, const boost::json::object& message,

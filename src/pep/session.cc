@@ -14,6 +14,8 @@ namespace {
 
 using std::chrono::steady_clock;
 
+constexpr std::string_view kCutByReload = "cut: the new policy refuses it";
+
 bool prefers_html(const http::RequestHead& head) {
   const auto accepted = http::list_values(head.headers, "accept");
   return std::ranges::any_of(accepted, [](std::string_view type) {
@@ -161,11 +163,13 @@ asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote
     const bool more = co_await refuse(std::move(refusal), std::move(note), &head);
     co_return more;
   }
-  auto verdict = decide(door_, policy::Request::of(head), note, head.content_length);
+  const policy::Request request = policy::Request::of(head);
+  auto verdict = decide(door_, request, note, head.content_length);
   if (!verdict) {
     const bool more = co_await refuse(std::move(verdict).error(), std::move(note), &head);
     co_return more;
   }
+  UnderWay here(door_.under_way, request, [this] { close(); });
   auto endpoints = co_await find_addresses(&door_, head.url.host, head.url.port);
   if (!endpoints) {
     Refusal& refusal = endpoints.error();
@@ -181,6 +185,7 @@ asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote
   }
   ExchangeJob job{.head = &head, .limits = verdict->limits, .endpoints = *std::move(endpoints)};
   ExchangeResult result = co_await exchange_.run(std::move(job));
+  if (here.was_cut()) result.end.note = kCutByReload;
   const bool written = write_end(note, result.end);
   if (!result.refusal) co_return result.keep_alive&& written && !last_;
   const bool more = co_await refuse(*std::move(result.refusal), std::move(note),
@@ -189,17 +194,20 @@ asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote
 }
 
 asio::awaitable<bool> Session::serve_connect(http::RequestHead head, RequestNote note) {
-  auto verdict = decide(door_, policy::Request::connect(head.url.host, head.url.port), note, 0);
+  const auto request = policy::Request::connect(head.url.host, head.url.port);
+  auto verdict = decide(door_, request, note, 0);
   if (!verdict) {
     const bool more = co_await refuse(std::move(verdict).error(), std::move(note), &head);
     co_return more;
   }
+  UnderWay here(door_.under_way, request, [this] { close(); });
   TunnelResult result;
   auto endpoints = co_await find_addresses(&door_, head.url.host, head.url.port);
   if (endpoints) {
     tunnel_.emplace(door_, guest_, head.url.host, head.url.port);
     result = co_await tunnel_->run(*std::move(endpoints));
     tunnel_.reset();
+    if (here.was_cut()) result.end.note = kCutByReload;
   } else {
     result.refusal = std::move(endpoints).error();
     result.end = {.status = status_of(*result.refusal),
