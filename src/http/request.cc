@@ -8,20 +8,10 @@
 
 #include "base/printable.h"
 #include "base/strings.h"
+#include "http/request_rules.h"
 
 namespace pinhole::http {
 namespace {
-
-/// Who the client thinks it talks to: a proxy, or (inside a tunnel) the origin.
-struct Origin {
-  Scheme scheme;
-  const Host& host;
-  std::uint16_t port;
-};
-
-std::unexpected<Fault> bad_request(std::string_view why) {
-  return fault(kInvalidRequest, 400, "{}", why);
-}
 
 /// The lines of the head without their CRLF and without the empty one at the end.
 Parsed<std::vector<std::string_view>> lines_of(std::string_view head, std::size_t limit) {
@@ -50,17 +40,6 @@ struct RequestLine {
   std::string_view target;
   int minor_version;
 };
-
-Parsed<void> check_method(std::string_view method, std::size_t limit) {
-  if (!is_token(method) || method.size() > limit) {
-    return fault(kInvalidMethod, 400, "\"{}\" is not a method", printable(method, 40));
-  }
-  // Methods are case-sensitive, but not every server knows: "post" must not pass a rule about POST.
-  if (std::ranges::any_of(method, [](char c) { return c >= 'a' && c <= 'z'; })) {
-    return fault(kInvalidMethod, 400, "method \"{}\" is not in upper case", method);
-  }
-  return {};
-}
 
 Parsed<RequestLine> split_request_line(std::string_view line, const HeadLimits& limits) {
   const auto parts = split(line, ' ');
@@ -92,20 +71,6 @@ Parsed<Url> connect_target(std::string_view target) {
   return url;
 }
 
-Parsed<Url> origin_target(std::string_view target, const Origin& origin) {
-  if (!target.starts_with('/')) {
-    return fault(kInvalidUrl, 400, "\"{}\" is not a path", printable(target, 80));
-  }
-  if (target.contains('#')) return fault(kInvalidUrl, 400, "the URL holds a fragment (\"#\")");
-  Url url{.scheme = origin.scheme, .host = origin.host, .port = origin.port};
-  const std::size_t question = target.find('?');
-  url.has_query = question != std::string_view::npos;
-  if (url.has_query) url.query = target.substr(question + 1);
-  PINHOLE_TRY_VOID(check_query(url.query));
-  PINHOLE_TRY(url.path, normalise_path(target.substr(0, question)));
-  return url;
-}
-
 Parsed<Url> proxy_target(std::string_view target) {
   if (target.starts_with('/') || target == "*") {
     return fault(kInvalidUrl, 400,
@@ -115,7 +80,7 @@ Parsed<Url> proxy_target(std::string_view target) {
   return parse_url(target);
 }
 
-Parsed<void> read_target(RequestHead& head, std::string_view target, const Origin* inside) {
+Parsed<void> read_target(RequestHead& head, std::string_view target, const InsideOrigin* inside) {
   if (head.method == "CONNECT") {
     if (inside != nullptr) return bad_request("CONNECT within a tunnel");
     head.form = Form::authority;
@@ -130,47 +95,6 @@ Parsed<void> read_target(RequestHead& head, std::string_view target, const Origi
   return {};
 }
 
-std::size_t count_of(const std::vector<Header>& headers, std::string_view name) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      headers, [&](const Header& header) { return iequals(header.name, name); }));
-}
-
-/// CGI turns "-" into "_", so that some servers take these for the fields that they resemble.
-Parsed<void> check_lookalike(const Header& header) {
-  constexpr std::array<std::string_view, 4> kFields = {"host", "connection", "content-length",
-                                                       "transfer-encoding"};
-  if (!header.name.contains('_')) return {};
-  std::string name = header.name;
-  std::ranges::replace(name, '_', '-');
-  for (const std::string_view field : kFields) {
-    if (iequals(name, field)) {
-      return fault(kInvalidRequest, 400, "header \"{}\" is easily taken for {}", header.name,
-                   field);
-    }
-  }
-  return {};
-}
-
-/// RFC 9112 §3.2: exactly one Host, and it says what the target says.
-Parsed<void> check_host(const RequestHead& head) {
-  const std::size_t count = count_of(head.headers, "host");
-  if (count > 1) return bad_request("more than one Host header");
-  if (count == 0) {
-    if (head.minor_version == 0 && head.form != Form::origin) return {};
-    return bad_request("the Host header is missing");
-  }
-  const auto authority = parse_authority(*find_header(head.headers, "host"));
-  if (!authority) return fault(kInvalidRequest, 400, "Host header: {}", authority.error().detail);
-  // Some clients leave the port out of a CONNECT's Host.
-  const std::uint16_t assumed = head.is_connect() ? head.url.port : default_port(head.url.scheme);
-  if (authority->host == head.url.host && authority->port.value_or(assumed) == head.url.port) {
-    return {};
-  }
-  return fault(kInvalidRequest, 400, "the Host header says \"{}\" but the target is {}:{}",
-               printable(*find_header(head.headers, "host"), 80), head.url.host.in_url(),
-               head.url.port);
-}
-
 Parsed<void> read_transfer_encoding(RequestHead& head) {
   const std::size_t count = count_of(head.headers, "transfer-encoding");
   if (count == 0) return {};
@@ -182,25 +106,6 @@ Parsed<void> read_transfer_encoding(RequestHead& head) {
                  printable(coding, 40));
   }
   head.framing = Framing::chunked;
-  return {};
-}
-
-Parsed<void> read_content_length(RequestHead& head) {
-  const std::size_t count = count_of(head.headers, "content-length");
-  if (count == 0) return {};
-  if (head.framing == Framing::chunked) {
-    return bad_request("both Content-Length and Transfer-Encoding");
-  }
-  if (count > 1) return bad_request("more than one Content-Length header");
-  const std::string& text = *find_header(head.headers, "content-length");
-  constexpr std::size_t kMostDigits = 18;  // fits std::int64_t, which libcurl counts in
-  const auto length = text.size() <= kMostDigits ? parse_u64(text) : std::nullopt;
-  if (!length) {
-    return fault(kInvalidRequest, 400, "Content-Length \"{}\" is not a number of bytes",
-                 printable(text, 40));
-  }
-  head.framing = Framing::length;
-  head.content_length = *length;
   return {};
 }
 
@@ -232,20 +137,8 @@ Parsed<void> check_connection(const RequestHead& head) {
   return {};
 }
 
-Parsed<void> read_expect(RequestHead& head) {
-  const std::size_t count = count_of(head.headers, "expect");
-  if (count == 0) return {};
-  const std::string& value = *find_header(head.headers, "expect");
-  if (count > 1 || !iequals(value, "100-continue")) {
-    return fault(kInvalidRequest, 400, "Expect \"{}\" is not supported; only 100-continue is",
-                 printable(value, 40));
-  }
-  // RFC 9110 §10.1.1: an HTTP/1.0 client cannot mean it.
-  head.expects_continue = head.minor_version == 1;
-  return {};
-}
-
-Parsed<RequestHead> parse(std::string_view text, const HeadLimits& limits, const Origin* inside) {
+Parsed<RequestHead> parse(std::string_view text, const HeadLimits& limits,
+                          const InsideOrigin* inside) {
   if (text.size() > limits.head_bytes) {
     return fault(kConstraintViolation, 431, "the request head is longer than {} bytes",
                  limits.head_bytes);
@@ -270,6 +163,10 @@ Parsed<RequestHead> parse(std::string_view text, const HeadLimits& limits, const
   const bool closes =
       std::ranges::any_of(options, [](std::string_view o) { return iequals(o, "close"); });
   head.keep_alive = head.minor_version == 1 && !closes;
+  const auto te = list_values(head.headers, "te");
+  head.accepts_trailers =
+      head.minor_version == 1 &&
+      std::ranges::any_of(te, [](std::string_view t) { return iequals(t, "trailers"); });
   return head;
 }
 
@@ -307,7 +204,7 @@ Parsed<RequestHead> parse_proxy_request(std::string_view head, const HeadLimits&
 
 Parsed<RequestHead> parse_tunnel_request(std::string_view head, Scheme scheme, const Host& host,
                                          std::uint16_t port, const HeadLimits& limits) {
-  const Origin origin{scheme, host, port};
+  const InsideOrigin origin{scheme, host, port};
   return parse(head, limits, &origin);
 }
 

@@ -42,8 +42,16 @@ struct RequestHead {
   std::uint64_t content_length = 0;  ///< where framing is `length`
   bool keep_alive = true;            ///< after this exchange, if its body was read to the end
   bool expects_continue = false;     ///< Expect: 100-continue
+  bool accepts_trailers = false;     ///< TE: trailers
 
   [[nodiscard]] bool is_connect() const { return form == Form::authority; }
+};
+
+/// Where a tunnel leads: what the requests in it are for.
+struct InsideOrigin {
+  Scheme scheme;
+  const Host& host;
+  std::uint16_t port;
 };
 
 /// How long the head at the start of `buffer` is, with its empty line; nothing while more bytes are
