@@ -77,8 +77,8 @@ TEST(AuditRecord, IsOneJsonLineWithEverythingInOrder) {
                       .received = 2,
                       .duration = std::chrono::microseconds(12345)};
   EXPECT_EQ(
-      format_record(record, {"web", "b-1"}, 7, parse_time("2026-11-22T17:36:22.862Z").value(),
-                    kNoPrevious),
+      format_record(record, {"web", "b-1"},
+                    {.sequence = 7, .time = parse_time("2026-11-22T17:36:22.862Z").value()}),
       R"({"v":1,"seq":7,"time":"2026-11-22T17:36:22.862Z","kind":"end","vm":"web","boot":"b-1",)"
       R"("request":"r-9","method":"GET","url":"https://a.example/x","rule":"policy.yaml:4",)"
       R"("action":"allow","address":"192.0.2.1:443","status":504,"sent":1,"received":2,"ms":12.345,)"
@@ -89,12 +89,31 @@ TEST(AuditRecord, IsOneJsonLineWithEverythingInOrder) {
 
 TEST(AuditRecord, HostileTextCannotLeaveItsStringOrItsLine) {
   const std::string url = "http://a/\"\\\n\x1b[2J\xff" + std::string(100'000, 'x');
-  const std::string line = format_record({.url = url}, {"", ""}, 1, {}, kNoPrevious);
+  const std::string line = format_record({.url = url}, {"", ""}, {});
   EXPECT_EQ(std::ranges::count(line, '\n'), 1);
   EXPECT_LE(line.size(), kLongestLine);
   EXPECT_NE(line.find(R"("url":"http://a/\"\\\\n\\x1b[2J\\xff)"), std::string::npos)
       << line.substr(0, 200);
   EXPECT_TRUE(parse_link(line.substr(0, line.size() - 1)).has_value());
+}
+
+TEST(AuditRecord, NamesSecretsDigestsAndWhatTheGuestClaims) {
+  const std::vector<std::string> secrets{"API_KEY", "TO\"KEN"};
+  const std::string line = format_record({.action = "intercept",
+                                          .client = std::string(300, 'c'),
+                                          .secrets = secrets,
+                                          .sent_digest = "ab",
+                                          .received_digest = "cd",
+                                          .sent = 1,
+                                          .received = 2},
+                                         {"", ""}, {.after = "audit.jsonl.3"});
+  EXPECT_NE(line.find(R"("action":"intercept","client_claim":")" + std::string(200, 'c') +
+                      R"(…","secrets":["API_KEY","TO\"KEN"],"sent":1,"sent_sha256":"ab",)"
+                      R"("received":2,"received_sha256":"cd","after":"audit.jsonl.3","prev")"),
+            std::string::npos)
+      << line;
+  const std::vector<std::string> many(kMostSecrets + 1, "A");
+  EXPECT_NE(format_record({.secrets = many}, {}, {}).find(R"("A","…"])"), std::string::npos);
 }
 
 TEST(RedactUrl, KeepsThePathAndHidesUserinfoQueryValuesAndFragment) {
@@ -204,7 +223,7 @@ TEST_F(AuditLog, HalfWrittenRecordIsTakenBack) {
 }
 
 TEST_F(AuditLog, SizeAndRateLimitsFailClosed) {
-  Writer small = open({.file_bytes = 400});
+  Writer small = open({.total_bytes = 400});
   EXPECT_TRUE(small.append(decision("r-1")));
   const auto over = small.append(decision("r-2"));
   ASSERT_FALSE(over);
@@ -253,7 +272,8 @@ std::vector<std::string> three_lines() {
   std::vector<std::string> lines;
   std::string previous(kNoPrevious);
   for (std::uint64_t i = 1; i <= 3; ++i) {
-    lines.push_back(format_record({.request = std::to_string(i)}, {"web", "b"}, i, {}, previous));
+    lines.push_back(format_record({.request = std::to_string(i)}, {"web", "b"},
+                                  {.sequence = i, .previous = previous}));
     previous = sha256_hex(std::string_view(lines.back()).substr(0, lines.back().size() - 1));
   }
   return lines;

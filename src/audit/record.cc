@@ -32,13 +32,29 @@ void append_name(std::string& out, std::string_view name) {
   out.append(",\"").append(name).append("\":");
 }
 
-void append_text(std::string& out, std::string_view name, std::string_view text) {
+void append_quoted(std::string& out, std::string_view text, std::size_t limit) {
+  out += '"';
+  append_escaped(out, text.substr(0, limit));
+  if (text.size() > limit) out += "…";
+  out += '"';
+}
+
+void append_text(std::string& out, std::string_view name, std::string_view text,
+                 std::size_t limit = kLongestText) {
   if (text.empty()) return;
   append_name(out, name);
-  out += '"';
-  append_escaped(out, text.substr(0, kLongestText));
-  if (text.size() > kLongestText) out += "…";
-  out += '"';
+  append_quoted(out, text, limit);
+}
+
+void append_secrets(std::string& out, std::span<const std::string> names) {
+  if (names.empty()) return;
+  append_name(out, "secrets");
+  out += '[';
+  for (std::size_t i = 0; i < std::min(names.size(), kMostSecrets); ++i) {
+    if (i > 0) out += ',';
+    append_quoted(out, names[i], kLongestSecretName);
+  }
+  out += names.size() > kMostSecrets ? ",\"…\"]" : "]";
 }
 
 template <typename T>
@@ -65,17 +81,18 @@ std::string_view kind_name(Kind kind) {
       return "seal";
     case Kind::note:
       return "note";
+    case Kind::policy:
+      return "policy";
   }
   return "unknown";
 }
 
-std::string format_record(const Record& record, const Identity& identity, std::uint64_t sequence,
-                          std::chrono::system_clock::time_point time, std::string_view previous) {
+std::string format_record(const Record& record, const Identity& identity, const Place& place) {
   std::string out;
   out.reserve(512);
   out.append("{\"v\":").append(fmt::format_int(kFormatVersion).c_str());
-  out.append(",\"seq\":").append(fmt::format_int(sequence).c_str());
-  out.append(",\"time\":\"").append(format_time(time));
+  out.append(",\"seq\":").append(fmt::format_int(place.sequence).c_str());
+  out.append(",\"time\":\"").append(format_time(place.time));
   out.append("\",\"kind\":\"").append(kind_name(record.kind)).append("\"");
   append_text(out, "vm", identity.vm);
   append_text(out, "boot", identity.boot);
@@ -85,10 +102,15 @@ std::string format_record(const Record& record, const Identity& identity, std::u
   append_text(out, "url", record.url);
   append_text(out, "rule", record.rule);
   append_text(out, "action", record.action);
+  // Named for what it is: the guest can write here what it likes.
+  append_text(out, "client_claim", record.client, kLongestClaim);
+  append_secrets(out, record.secrets);
   append_text(out, "address", record.address);
   append_number(out, "status", record.status);
   append_number(out, "sent", record.sent);
+  append_text(out, "sent_sha256", record.sent_digest);
   append_number(out, "received", record.received);
+  append_text(out, "received_sha256", record.received_digest);
   if (record.duration) {
     const auto microseconds = record.duration->count();
     const fmt::format_int fraction(1000 + microseconds % 1000);  // the 1 keeps its zeros
@@ -99,7 +121,8 @@ std::string format_record(const Record& record, const Identity& identity, std::u
   append_number(out, "count", record.count);
   append_text(out, "policy", record.policy);
   append_text(out, "note", record.note);
-  out.append(",\"prev\":\"").append(previous).append("\"}\n");
+  append_text(out, "after", place.after);
+  out.append(",\"prev\":\"").append(place.previous).append("\"}\n");
   return out;
 }
 

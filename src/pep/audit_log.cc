@@ -38,8 +38,10 @@ Result<void> AuditLog::allow(const RequestNote& request) {
                          .method = request.method,
                          .url = request.url,
                          .rule = request.rule,
-                         .action = "allow",
-                         .policy = start_.policy});
+                         .action = request.action,
+                         .policy = start_.policy,
+                         .client = request.client,
+                         .secrets = request.secrets});
 }
 
 Result<void> AuditLog::deny(const RequestNote& request, std::string_view code, int status) {
@@ -52,6 +54,7 @@ Result<void> AuditLog::deny(const RequestNote& request, std::string_view code, i
                                 .action = "deny",
                                 .code = code,
                                 .policy = start_.policy,
+                                .client = request.client,
                                 .status = status});
 }
 
@@ -65,6 +68,8 @@ Result<void> AuditLog::end(const RequestNote& request, const ExchangeEnd& end) {
                          .address = end.address,
                          .code = end.code,
                          .note = end.note,
+                         .sent_digest = end.request_digest,
+                         .received_digest = end.response_digest,
                          .status = end.status,
                          .sent = end.sent,
                          .received = end.received,
@@ -75,6 +80,15 @@ Result<void> AuditLog::end(const RequestNote& request, const ExchangeEnd& end) {
 Result<void> AuditLog::flush() {
   if (!started_) return {};
   return writer_.flush_denials();
+}
+
+Result<void> AuditLog::set_policy(const std::string& hash) {
+  if (hash == start_.policy) return {};
+  PINHOLE_TRY_VOID(start());
+  const std::string note = fmt::format("policy changed from {} to {}", start_.policy, hash);
+  PINHOLE_TRY_VOID(writer_.append({.kind = Kind::policy, .policy = hash, .note = note}));
+  start_.policy = hash;
+  return {};
 }
 
 Result<void> AuditLog::note(std::string_view text) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "audit/writer.h"
 #include "base/error.h"
@@ -20,6 +21,10 @@ struct RequestNote {
   std::string method;
   std::string url;  // redacted
   std::string rule;
+  /// How allow() says that it is let through: "allow", "intercept", "tunnel", "raw".
+  std::string_view action = "allow";
+  std::string client = {};                // what the guest says of the program; written as a claim
+  std::vector<std::string> secrets = {};  // names of those that go in
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 
@@ -31,6 +36,9 @@ struct ExchangeEnd {
   std::uint64_t received = 0;
   std::string code = {};  // empty: it went well
   std::string note = {};
+  /// SHA-256 of the body as it went, hexadecimal; where `audit: {bodies: digest}` asks for it.
+  std::string request_digest = {};
+  std::string response_digest = {};
 };
 
 /// One per process. Each function's error means "the record is not written": the caller refuses
@@ -56,6 +64,12 @@ class AuditLog {
   /// About once a second: writes counts of repeated denials.
   Result<void> flush();
   Result<void> seal();
+  /// From now on `hash` is the policy of every record; a record of its own says so first.
+  Result<void> set_policy(const std::string& hash);
+  void set_sync(audit::Sync sync) { writer_.set_sync(sync); }
+  /// See audit::Writer.
+  [[nodiscard]] int folder() const { return writer_.folder(); }
+  void stop_rotating() { writer_.stop_rotating(); }
   /// The supervisor's own word, as a record of the chain.
   Result<void> note(std::string_view text);
 

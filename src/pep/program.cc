@@ -120,6 +120,21 @@ void say_what_holds(const Options& options, const policy::Policy& policy) {
   for (const auto& warning : policy.warnings()) log(LogLevel::warning, "{}", warning);
 }
 
+/// The log is rotated only where the rest of the host's files is out of reach for sure.
+Result<void> seal_program(const Options& options, AuditLog& audit) {
+  if (audit.folder() >= 0) {
+    const auto folder_of = [](const std::filesystem::path& path) {
+      return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+    };
+    const auto door =
+        options.listen_path.empty() ? options.listen_path : folder_of(options.listen_path);
+    PINHOLE_TRY(const bool confined, confine_writes(folder_of(options.audit), door));
+    if (!confined) audit.stop_rotating();
+  }
+  if (audit.folder() < 0) log(LogLevel::info, "the audit log stays one file");
+  return seal({.unlinks_door = !options.listen_path.empty(), .audit_folder = audit.folder()});
+}
+
 }  // namespace
 
 Result<void> run_program(const Options& options) {
@@ -160,7 +175,7 @@ Result<void> run_program(const Options& options) {
   }
   Program program(context, door, std::move(canary), std::move(listener));
   auto outcome = program.start(options);
-  if (outcome) outcome = seal(!options.listen_path.empty());
+  if (outcome) outcome = seal_program(options, door.audit);
   if (outcome) {
     log(LogLevel::info, "ready, policy {}", door.policy.hash());
     context.run();

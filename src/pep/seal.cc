@@ -6,8 +6,12 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cstdio>
 #include <span>
+#include <vector>
 
+#include "audit/writer.h"
+#include "sys/landlock.h"
 #include "sys/seccomp.h"
 
 namespace pinhole::pep {
@@ -55,11 +59,35 @@ constexpr auto kAudit = std::to_array<AllowedCall>({
 
 constexpr auto kDoorPath = std::to_array<AllowedCall>({{"unlink"}});
 
+/// A descriptor is an int: its upper half, as the flags', is whatever the register held.
+ArgumentIs int_is(unsigned index, std::uint64_t value) {
+  return {.index = index, .mask = 0xffffffff, .value = value};
+}
+
 }  // namespace
 
-Result<void> seal(bool unlinks_door) {
-  const std::span<const AllowedCall> door(kDoorPath.data(), unlinks_door ? kDoorPath.size() : 0);
-  return sys::seal({sys::running_calls(), sys::event_loop_calls(), kOrigins, kFiles, kAudit, door});
+Result<void> seal(SealOptions options) {
+  const std::span<const AllowedCall> door(kDoorPath.data(),
+                                          options.unlinks_door ? kDoorPath.size() : 0);
+  std::vector<AllowedCall> rotation;
+  if (options.audit_folder >= 0) {
+    const auto folder = static_cast<std::uint64_t>(options.audit_folder);
+    rotation.push_back({"openat",
+                        int_is(0, folder),
+                        {int_is(2, static_cast<unsigned>(audit::Writer::kNewFileFlags)),
+                         int_is(3, audit::Writer::kNewFileMode)}});
+    rotation.push_back(
+        {"renameat2", int_is(0, folder), {int_is(2, folder), int_is(4, RENAME_NOREPLACE)}});
+  }
+  return sys::seal(
+      {sys::running_calls(), sys::event_loop_calls(), kOrigins, kFiles, kAudit, door, rotation});
+}
+
+Result<bool> confine_writes(const std::filesystem::path& audit_folder,
+                            const std::filesystem::path& door_folder) {
+  std::vector<std::filesystem::path> folders{audit_folder};
+  if (!door_folder.empty()) folders.push_back(door_folder);
+  return sys::write_only_in(folders);
 }
 
 }  // namespace pinhole::pep

@@ -2,6 +2,7 @@
 #include "sys/landlock.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -107,6 +108,25 @@ const char* enter_landlock(const LandlockRules& rules) {
   if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0)
     return "entering its Landlock domain";
   return nullptr;
+}
+
+Result<bool> write_only_in(std::span<const std::filesystem::path> folders) {
+  const int abi = landlock_abi();
+  if (abi == 0) return false;
+  RulesetAttr attr{.handled_access_fs = kAllOfAbi1 & ~(kExecute | kReadFile | kReadDir)};
+  if (abi >= 3) attr.handled_access_fs |= kTruncate;
+  const Fd ruleset(
+      static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0)));
+  if (!ruleset) return fail("cannot make Landlock rules: {}", errno_text(errno));
+  const std::uint64_t allowed = kWriteFile | kRemoveFile | kMakeReg | kTruncate;
+  for (const auto& folder : folders) {
+    if (!add_path(ruleset.get(), folder, allowed & attr.handled_access_fs))
+      return fail("cannot add {} to Landlock rules: {}", folder.string(), errno_text(errno));
+  }
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      ::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0)
+    return fail("cannot enter a Landlock domain: {}", errno_text(errno));
+  return true;
 }
 
 }  // namespace pinhole::sys

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <vector>
 
 #include <seccomp.h>
 
@@ -95,6 +96,20 @@ int add(scmp_filter_ctx filter, std::uint32_t action, int call,
   const scmp_arg_cmp match = {
       .arg = only->index, .op = SCMP_CMP_MASKED_EQ, .datum_a = only->mask, .datum_b = only->value};
   return seccomp_rule_add_array(filter, action, call, 1, &match);
+}
+
+scmp_arg_cmp compare(const ArgumentIs& is) {
+  return {.arg = is.index, .op = SCMP_CMP_MASKED_EQ, .datum_a = is.mask, .datum_b = is.value};
+}
+
+int allow(scmp_filter_ctx filter, int call, const AllowedCall& allowed) {
+  std::vector<scmp_arg_cmp> matches;
+  if (allowed.only) matches.push_back(compare(*allowed.only));
+  for (const auto& also : allowed.also) {
+    if (also) matches.push_back(compare(*also));
+  }
+  return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, static_cast<unsigned>(matches.size()),
+                                matches.data());
 }
 
 /// Calls whose mode argument would make a setuid file or a device.
@@ -222,10 +237,10 @@ Result<void> seal(std::initializer_list<std::span<const AllowedCall>> lists) {
       const int number = seccomp_syscall_resolve_name(call.name);
       if (number == __NR_SCMP_ERROR) continue;
       // abort() sends itself a signal; nobody else gets one.
-      const auto only = number == SCMP_SYS(tgkill)
-                            ? ArgumentIs{.value = static_cast<std::uint64_t>(::getpid())}
-                            : call.only;
-      if (const int error = add(filter.get(), SCMP_ACT_ALLOW, number, only); error != 0)
+      AllowedCall allowed = call;
+      if (number == SCMP_SYS(tgkill))
+        allowed.only = ArgumentIs{.value = static_cast<std::uint64_t>(::getpid())};
+      if (const int error = allow(filter.get(), number, allowed); error != 0)
         return fail("cannot allow the system call {}: {}", call.name, errno_text(-error));
     }
   }

@@ -2,6 +2,7 @@
 // System call filters (seccomp(2)), by libseccomp. A filter is inherited and can only become stricter.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -23,6 +24,7 @@ struct ArgumentIs {
 struct AllowedCall {
   const char* name;
   std::optional<ArgumentIs> only = {};
+  std::array<std::optional<ArgumentIs>, 2> also = {};
 };
 
 /// What every program of ours does once it runs: memory without execute permission, descriptors it has, clocks, signals

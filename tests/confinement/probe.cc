@@ -171,7 +171,7 @@ int main(int argc, char** argv) {
   const auto act = kActs.find(argc > 2 ? argv[2] : "");
   if (act == kActs.end()) return 99;
   if (seal == "vsockd" && !pinhole::vhost::seal()) return 98;
-  if (seal == "pep" && !pinhole::pep::seal(false)) return 98;
+  if (seal == "pep" && !pinhole::pep::seal({})) return 98;
   const bool reached = act->second(argc > 3 ? argv[3] : "");
   if (!reached) std::fprintf(stderr, "%s\n", std::strerror(errno));
   ::_exit(reached ? 0 : 1);

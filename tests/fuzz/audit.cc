@@ -54,9 +54,10 @@ void read_text(std::string_view text) {
 }
 
 Record record_from(fuzz::Input& input) {
-  Record record{.kind = static_cast<Kind>(input.byte() % 6)};
+  Record record{.kind = static_cast<Kind>(input.byte() % 7)};
   for (auto* text : {&record.request, &record.method, &record.url, &record.rule, &record.action,
-                     &record.address, &record.code, &record.policy, &record.image, &record.note}) {
+                     &record.address, &record.code, &record.policy, &record.image, &record.note,
+                     &record.client, &record.sent_digest}) {
     const std::uint8_t length = input.byte();
     if (length < 128) *text = input.text(length);
   }
@@ -74,7 +75,8 @@ void write_log(fuzz::Input input) {
   while (!input.empty() && count < 8) {
     const auto time = std::chrono::system_clock::time_point(std::chrono::seconds(input.number(4)));
     const Record record = record_from(input);
-    const std::string line = format_record(record, identity, ++count, time, previous);
+    const std::string line =
+        format_record(record, identity, {.sequence = ++count, .time = time, .previous = previous});
     PINHOLE_CHECK(line.size() <= kLongestLine && line.find('\n') == line.size() - 1);
     for (const char c : line)
       PINHOLE_CHECK(c == '\n' || (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F));
