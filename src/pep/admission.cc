@@ -42,17 +42,10 @@ std::string way_to_allow(const policy::Request& request, const policy::Verdict& 
   return fmt::format("if it is meant, add to your policy's egress.allow:  - {}", target);
 }
 
-/// Until connections are intercepted, only what could not be refused inside may pass.
-bool must_be_looked_into(const policy::Verdict& verdict) {
-  switch (verdict.handling) {
-    case policy::Handling::inspect:
-      return !verdict.whole_host;
-    case policy::Handling::tunnel:
-      return false;
-    case policy::Handling::raw:
-      return true;
-  }
-  return true;
+/// Without an authority nothing can be looked into: only what could not be refused inside may pass.
+bool is_hidden(const Door& door, const policy::Request& request, const policy::Verdict& verdict) {
+  return request.way == policy::Way::connect && !door.tls_server &&
+         verdict.handling == policy::Handling::inspect && !verdict.whole_host;
 }
 
 }  // namespace
@@ -63,38 +56,50 @@ Refusal record_refusal(Door& door, const RequestNote& note, Refusal refusal) {
   return refusal;
 }
 
-std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request& request,
-                                               RequestNote& note, std::uint64_t declared_body) {
+std::expected<policy::Verdict, Refusal> judge(const Door& door, const policy::Request& request,
+                                              RequestNote& note, std::uint64_t declared_body) {
   policy::Verdict verdict = door.policy.decide(request);
   note.rule = verdict.rule;
   if (!verdict.allowed()) {
-    Refusal refusal{.code = "denied_by_policy",
-                    .detail = verdict.reason,
-                    .rule = verdict.rule,
-                    .fix = way_to_allow(request, verdict)};
-    return std::unexpected(record_refusal(door, note, std::move(refusal)));
+    return std::unexpected(Refusal{.code = "denied_by_policy",
+                                   .detail = verdict.reason,
+                                   .rule = verdict.rule,
+                                   .fix = way_to_allow(request, verdict)});
   }
-  if (request.way == policy::Way::connect && must_be_looked_into(verdict)) {
-    Refusal refusal{.code = "denied_by_policy",
-                    .detail = fmt::format("what is inside a CONNECT to {}:{} cannot be looked into",
-                                          request.host.in_url(), request.port),
-                    .rule = verdict.rule,
-                    .fix = "ask for the https:// URL in absolute form"};
-    return std::unexpected(record_refusal(door, note, std::move(refusal)));
+  if (is_hidden(door, request, verdict)) {
+    return std::unexpected(
+        Refusal{.code = "denied_by_policy",
+                .detail = fmt::format("what is inside a CONNECT to {}:{} cannot be looked into",
+                                      request.host.in_url(), request.port),
+                .rule = verdict.rule,
+                .fix = "start the PEP with --authority, or ask for the https:// URL in absolute "
+                       "form"});
   }
   if (declared_body > verdict.limits.request_body) {
-    Refusal refusal{
+    return std::unexpected(Refusal{
         .code = "constraint_violation",
         .detail = fmt::format("the request's body of {} bytes is over the limit of {} bytes",
                               declared_body, verdict.limits.request_body),
-        .rule = verdict.rule};
-    return std::unexpected(record_refusal(door, note, std::move(refusal)));
-  }
-  const auto written = door.audit.allow(note);
-  if (!written) {
-    return std::unexpected(audit_unavailable(written.error()));
+        .rule = verdict.rule});
   }
   return verdict;
+}
+
+std::expected<Limiter::Slot, Refusal> admit(Door& door, const policy::Verdict& verdict) {
+  auto slot = door.limiter.admit(verdict.rule, {verdict.limits, door.policy.limits()},
+                                 std::chrono::system_clock::now());
+  if (slot) return *std::move(slot);
+  return std::unexpected(Refusal{.code = "rate_limited",
+                                 .detail = "no more than " + slot.error().which,
+                                 .rule = verdict.rule,
+                                 .fix = "wait, or raise the limit in the policy",
+                                 .retry_after = slot.error().retry_after});
+}
+
+std::optional<Refusal> record_allowed(Door& door, const RequestNote& note) {
+  const auto written = door.audit.allow(note);
+  if (!written) return audit_unavailable(written.error());
+  return std::nullopt;
 }
 
 /// The user's word, wherever it leads.

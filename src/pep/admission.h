@@ -4,6 +4,8 @@
 #pragma once
 
 #include <expected>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "http/address.h"
@@ -14,11 +16,17 @@
 
 namespace pinhole::pep {
 
-/// Refuses what the policy does not allow and writes either decision down. A refusal that could not
-/// be written down comes back as `audit_unavailable`. `declared_body` is the request's
-/// Content-Length.
-std::expected<policy::Verdict, Refusal> decide(Door& door, const policy::Request& request,
-                                               RequestNote& note, std::uint64_t declared_body);
+/// What the policy says, with the reason and the fix of a refusal. `rule` of the note is set; nothing
+/// is written down yet. `declared_body` is the request's Content-Length.
+std::expected<policy::Verdict, Refusal> judge(const Door& door, const policy::Request& request,
+                                              RequestNote& note, std::uint64_t declared_body);
+
+/// Takes what the rule's and the door's limits give, for as long as the Slot lives; `rate_limited`
+/// when they give nothing now.
+std::expected<Limiter::Slot, Refusal> admit(Door& door, const policy::Verdict& verdict);
+
+/// Writes down that `note`'s request goes on. A refusal if that could not be written.
+std::optional<Refusal> record_allowed(Door& door, const RequestNote& note);
 
 /// Writes a refusal down that was decided on before a rule could speak (a request that does not
 /// parse).

@@ -26,6 +26,10 @@ constexpr std::array kCodes = {
     CodeRow{"denied_by_policy", 403, "Forbidden", "denied by policy", "http_request_denied"},
     CodeRow{"ssrf_blocked", 403, "Forbidden", "not a public address", "destination_ip_prohibited"},
     CodeRow{"ech_not_allowed", 403, "Forbidden", "encrypted client hello", "http_request_denied"},
+    CodeRow{"secret_blocked", 403, "Forbidden", "a secret may not go there", "http_request_denied"},
+    CodeRow{"secret_missing", 403, "Forbidden", "a secret has no value", "http_request_denied"},
+    CodeRow{"rate_limited", 429, "Too Many Requests", "a rate limit was passed",
+            "http_request_denied"},
     CodeRow{"constraint_violation", 413, "Content Too Large", "a limit was passed",
             "http_request_denied"},
     CodeRow{"invalid_method", 400, "Bad Request", "invalid method", "http_request_error"},
@@ -44,7 +48,8 @@ constexpr std::array kCodes = {
 
 const CodeRow& row_of(std::string_view code) {
   const auto* row = std::ranges::find(kCodes, code, &CodeRow::code);
-  return row != kCodes.end() ? *row : kCodes[10];
+  if (row != kCodes.end()) return *row;
+  return *std::ranges::find(kCodes, std::string_view("upstream_error"), &CodeRow::code);
 }
 
 std::string_view reason_of(int status, const CodeRow& row) {
@@ -137,23 +142,34 @@ int status_of(const Refusal& refusal) {
   return refusal.status != 0 ? refusal.status : row_of(refusal.code).status;
 }
 
-std::string format_answer(const Refusal& refusal, const AnswerContext& context) {
+Answer make_answer(const Refusal& refusal, const AnswerContext& context) {
   const CodeRow& row = row_of(refusal.code);
-  const int status = status_of(refusal);
-  const std::string body =
+  Answer answer{.status = status_of(refusal)};
+  answer.reason = reason_of(answer.status, row);
+  answer.body =
       context.wants_html ? page(refusal, row, context) : problem_json(refusal, row, context);
-  std::string out = fmt::format(
-      "HTTP/1.1 {} {}\r\n"
-      "Proxy-Status: pinhole; error={}; code={}; details={}\r\n"
-      "Content-Type: {}\r\n"
-      "Content-Length: {}\r\n"
-      "Cache-Control: no-store\r\n"
-      "{}\r\n",
-      status, reason_of(status, row), row.proxy_error, refusal.code, quoted(refusal.detail),
-      context.wants_html ? "text/html; charset=utf-8" : "application/problem+json", body.size(),
-      context.keep_alive ? "" : "Connection: close\r\n");
-  if (context.method != "HEAD") out += body;
-  return out;
+  answer.headers = {
+      {"Proxy-Status", fmt::format("pinhole; error={}; code={}; details={}", row.proxy_error,
+                                   refusal.code, quoted(refusal.detail))},
+      {"Content-Type",
+       context.wants_html ? "text/html; charset=utf-8" : "application/problem+json"},
+      {"Content-Length", std::to_string(answer.body.size())},
+      {"Cache-Control", "no-store"},
+  };
+  if (refusal.retry_after)
+    answer.headers.push_back({"Retry-After", std::to_string(refusal.retry_after->count())});
+  if (context.method == "HEAD") answer.body.clear();
+  return answer;
+}
+
+std::string format_answer(const Refusal& refusal, const AnswerContext& context) {
+  const Answer answer = make_answer(refusal, context);
+  std::string out = fmt::format("HTTP/1.1 {} {}\r\n", answer.status, answer.reason);
+  for (const auto& [name, value] : answer.headers) {
+    out.append(name).append(": ").append(value).append("\r\n");
+  }
+  if (!context.keep_alive) out += "Connection: close\r\n";
+  return out + "\r\n" + answer.body;
 }
 
 }  // namespace pinhole::pep

@@ -3,8 +3,13 @@
 // application/problem+json (RFC 9457), or a small page for a browser. Pure.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "http/header.h"
 
 namespace pinhole::pep {
 
@@ -14,6 +19,7 @@ struct Refusal {
   std::string detail;     // one line
   std::string rule = {};  // "pinhole.yaml:17", where a rule spoke
   std::string fix = {};   // what to do, where there is something
+  std::optional<std::chrono::seconds> retry_after = {};
 };
 /// The status that answers `refusal`.
 int status_of(const Refusal& refusal);
@@ -25,7 +31,15 @@ struct AnswerContext {
   bool wants_html = false;
   bool keep_alive = false;
 };
-/// Head and body; no body for HEAD.
+/// An answer of our own, whichever HTTP carries it. No body for HEAD.
+struct Answer {
+  int status = 0;
+  std::string_view reason;  // of HTTP/1
+  std::vector<http::Header> headers;
+  std::string body;
+};
+Answer make_answer(const Refusal& refusal, const AnswerContext& context);
+/// The same as the bytes of HTTP/1.
 std::string format_answer(const Refusal& refusal, const AnswerContext& context);
 
 }  // namespace pinhole::pep

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "pep/audit_log.h"
 #include "pep/curl_driver.h"
+#include "pep/limiter.h"
 #include "pep/resolver.h"
 #include "pep/under_way.h"
 #include "policy/policy.h"
@@ -62,7 +63,18 @@ struct Door {
         audit(std::move(log)),
         times(limits),
         resolver(io, std::move(names)),
-        curl(io) {}
+        curl(io) {
+    follow_audit_settings();
+  }
+
+  /// After `policy` was replaced.
+  void follow_audit_settings() {
+    using Asked = policy::AuditSettings::Sync;
+    const Asked asked = policy.audit().sync;
+    audit.set_sync(asked == Asked::each    ? audit::Sync::each
+                   : asked == Asked::batch ? audit::Sync::batch
+                                           : audit::Sync::off);
+  }
 
   asio::io_context& context;
   policy::Policy policy;  // a reload replaces it; nobody keeps a reference over a co_await
@@ -79,6 +91,7 @@ struct Door {
   secret::Vault vault;
   std::string placeholder_seed;
   Stats stats;
+  Limiter limiter;
   UnderWayList under_way;
 };
 

@@ -1,35 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pep/exchange.h"
 
-#include <iterator>
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/log.h"
-#include "http/chunked.h"
 #include "http/header.h"
 #include "pep/upstream_proxy.h"
+#include "secret/headers.h"
 
 namespace pinhole::pep {
-namespace {
 
-/// Buffers larger than this are given back after an exchange.
-constexpr std::size_t kKeptBuffer = std::size_t{32} << 10;
+Exchange::Exchange(Door& door) : door_(door), changed_(door.context) {}
 
-void give_back(std::string& buffer) {
-  if (buffer.capacity() > kKeptBuffer) {
-    buffer = {};
-  } else {
-    buffer.clear();
-  }
-}
-
-}  // namespace
-
-Exchange::Exchange(Door& door, Guest& guest)
-    : door_(door), guest_(guest), changed_(door.context), upload_(door.context, guest) {}
-
-asio::awaitable<ExchangeResult> Exchange::run(ExchangeJob job) {
+asio::awaitable<ExchangeResult> Exchange::run(ExchangeJob job, Client* client) {
   job_ = std::move(job);
+  client_ = client;
   job_.via_proxy = goes_through_proxy(door_, job_.head->url.host, job_.head->url.port);
   begin();
   if (auto started = start_transfer(); !started) {
@@ -37,21 +24,13 @@ asio::awaitable<ExchangeResult> Exchange::run(ExchangeJob job) {
     running_ = false;
     co_return result();
   }
-  if (!upload_.complete()) {
-    uploading_ = true;
-    auto pump = upload_.pump([this] { upload_moved(); });
-    asio::co_spawn(door_.context, std::move(pump), [this](const std::exception_ptr& thrown) {
-      if (thrown) guest_gone_ = true;
-      uploading_ = false;
-      changed_.notify();
-    });
-  }
+  client_->start_body();
   co_await relay();
   co_await settle();
   running_ = false;
   ExchangeResult ended = result();
-  give_back(out_);
-  give_back(writing_);
+  client_ = nullptr;
+  job_ = {};
   co_return ended;
 }
 
@@ -59,19 +38,33 @@ void Exchange::begin() {
   const http::RequestHead& head = *job_.head;
   TransferListener& listener = *this;
   if (!transfer_) transfer_ = std::make_unique<Transfer>(door_.curl, listener);
-  upload_.begin(head.framing, head.content_length, job_.limits.request_body);
+  BodyQueue& body = client_->body();
+  const bool has_body = head.framing == http::Framing::chunked || head.content_length > 0;
+  std::optional<std::uint64_t> length;
+  if (head.framing == http::Framing::length) length = head.content_length;
+  body.begin(has_body, length, job_.limits.request_body);
+  body.on_change = [this] { body_changed(); };
+  client_->on_room = [this] { transfer_->resume_download(); };
   endpoint_ = 0;
   authority_ = head.url.host.in_url();
-  target_ = head.url.path_and_query();
+  http::Url url = head.url;
+  if (job_.headers != nullptr) url.query = job_.query;
+  target_ = url.path_and_query();
   started_ = std::chrono::steady_clock::now();
-  guest_.touch();
+  client_->touch();
   reader_ = ResponseHeadReader(door_.policy.limits().header_bytes);
-  framing_ = ResponseFraming::none;
+  trailers_.clear();
+  trailer_bytes_ = 0;
+  masker_.reset();
+  if (job_.masks) masker_.emplace(job_.masks);
+  rewritten_.clear();
+  digests_.reset();
+  if (door_.policy.audit().bodies == policy::AuditSettings::Bodies::digest) digests_.emplace();
   received_ = 0;
   failure_.reset();
   failure_status_ = 0;
   running_ = true;
-  connected_ = head_done_ = keep_alive_ = done_ = guest_gone_ = false;
+  connected_ = continued_ = head_done_ = done_ = guest_gone_ = false;
   build_headers();
 }
 
@@ -79,7 +72,8 @@ void Exchange::build_headers() {
   const http::RequestHead& head = *job_.head;
   lines_.clear();
   bool has_accept = false;
-  for (const auto& [name, value] : http::headers_for_upstream(head.headers)) {
+  for (const auto& [name, value] :
+       http::headers_for_upstream(job_.headers != nullptr ? *job_.headers : head.headers)) {
     lines_.add(name, value);
     has_accept = has_accept || http::iequals(name, "accept");
   }
@@ -92,6 +86,7 @@ void Exchange::build_headers() {
 
 Result<void> Exchange::start_transfer() {
   const http::RequestHead& head = *job_.head;
+  const BodyQueue& body = client_->body();
   TransferRequest request{.tls = head.url.scheme == http::Scheme::https,
                           .host = authority_,
                           .port = head.url.port,
@@ -100,9 +95,10 @@ Result<void> Exchange::start_transfer() {
                           .method = head.method,
                           .target = target_,
                           .headers = &lines_,
-                          .has_body = !upload_.complete() || upload_.bytes() > 0,
+                          .has_body = !body.complete() || body.bytes() > 0,
                           .connect_timeout = door_.times.connect};
-  if (head.framing == http::Framing::length) request.body_length = head.content_length;
+  if (head.framing == http::Framing::length && !job_.rewriter)
+    request.body_length = head.content_length;
   if (request.tls) {
     PINHOLE_TRY(request.trust, door_.trust.find(door_.policy.ca_file(head.url.host)));
   }
@@ -114,16 +110,13 @@ asio::awaitable<void> Exchange::relay() {
   while (true) {
     co_await changed_.wait();
     if (guest_gone_) break;
-    if (!out_.empty()) {
-      std::swap(out_, writing_);
-      transfer_->resume_download();  // fills the other buffer meanwhile
-      const bool written = co_await guest_.write(writing_);
-      writing_.clear();
+    if (client_->has_output()) {
+      const bool written = co_await client_->flush();
       if (!written) break;
     }
     if (done_ && try_next_endpoint()) continue;
-    if (done_ && out_.empty()) co_return;
-    if (!out_.empty()) changed_.notify();
+    if (done_ && !client_->has_output()) co_return;
+    if (client_->has_output()) changed_.notify();
   }
   guest_gone_ = true;
   transfer_->cancel();
@@ -141,16 +134,22 @@ bool Exchange::try_next_endpoint() {
 
 asio::awaitable<void> Exchange::settle() {
   if (transfer_) transfer_->cancel();  // does nothing to one that is done
-  if (uploading_) upload_.stop();
-  while (uploading_) co_await changed_.wait();
+  if (client_ == nullptr) co_return;
+  co_await client_->stop_body();
+  client_->body().on_change = nullptr;
+  client_->on_room = nullptr;
 }
 
 ExchangeResult Exchange::result() {
   ExchangeResult out;
   out.end.address = http::to_string(job_.endpoints[endpoint_]);
-  out.end.sent = upload_.bytes();
+  out.end.sent = client_->body().bytes();
   out.end.received = received_;
   if (head_done_) out.end.status = reader_.head().status;
+  if (digests_) {
+    if (client_->body().bytes() > 0) out.end.request_digest = digests_->request.finish_hex();
+    if (received_ > 0) out.end.response_digest = digests_->response.finish_hex();
+  }
   if (guest_gone_) out.end.note = "the guest left";
   if (failure_) {
     out.end.code = failure_->code;
@@ -161,22 +160,22 @@ ExchangeResult Exchange::result() {
       out.end.status = status_of(*out.refusal);
     }
   }
-  const bool whole = done_ && !failure_ && !guest_gone_;
-  out.keep_alive = whole && keep_alive_ && upload_.complete();
+  out.whole = done_ && !failure_ && !guest_gone_;
   return out;
 }
 
 void Exchange::on_connected() {
   connected_ = true;
-  guest_.touch();
-  if (!job_.head->expects_continue || upload_.complete() || !out_.empty()) return;
-  out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+  client_->touch();
+  if (!job_.head->expects_continue || client_->body().complete() || continued_) return;
+  continued_ = true;
+  client_->informational({.status = 100, .reason = "Continue"});
   changed_.notify();
 }
 
 bool Exchange::on_head_line(std::string_view line) {
-  if (head_done_) return true;  // a trailer; a proxy may drop those (RFC 9110 §6.5.1)
-  guest_.touch();
+  client_->touch();
+  if (head_done_) return take_trailer(line);
   const auto complete = reader_.add_line(line);
   if (!complete) {
     set_failure(complete.error().code, complete.error().message);
@@ -185,38 +184,70 @@ bool Exchange::on_head_line(std::string_view line) {
   return *complete ? take_head() : true;
 }
 
+/// Trailers that do not fit or are broken are dropped: nothing depends on them (RFC 9110 §6.5.1).
+bool Exchange::take_trailer(std::string_view line) {
+  constexpr std::size_t kMostBytes = std::size_t{8} << 10;
+  constexpr std::size_t kMost = 32;
+  while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
+  trailer_bytes_ += line.size();
+  if (line.empty() || trailers_.size() >= kMost || trailer_bytes_ > kMostBytes) return true;
+  if (auto field = http::parse_header_line(line)) trailers_.push_back(*std::move(field));
+  return true;
+}
+
 bool Exchange::take_head() {
   const ResponseHead& head = reader_.head();
-  const int guest_version = job_.head->minor_version;
   if (head.status == 101) {
     set_failure("upstream_error", "the origin switched protocols without being asked");
     return false;
   }
   if (head.status < 200) {  // early hints and the like; our own 100 was sent by on_connected()
-    if (head.status != 100 && guest_version > 0) append_response_head(out_, head, {});
+    ResponseHead hint = head;
+    if (job_.masks) {
+      secret::mask_headers(*job_.masks, hint.headers);
+      secret::mask(*job_.masks, hint.reason);
+    }
+    if (head.status != 100) client_->informational(hint);
     changed_.notify();
     return true;
   }
-  framing_ = choose_framing(head, job_.head->method, guest_version);
+  const auto framing = choose_framing(head, job_.head->method, 1);
   const std::uint64_t length = head.content_length.value_or(0);
-  if (framing_ == ResponseFraming::length && length > job_.limits.response_body) {
+  if (framing == ResponseFraming::length && length > job_.limits.response_body) {
     set_failure("constraint_violation",
                 fmt::format("the answer's body of {} bytes is over the limit of {} bytes", length,
                             job_.limits.response_body));
     return false;
   }
+  if (job_.masks) return take_masked_head(head);
   head_done_ = true;
-  keep_alive_ = job_.head->keep_alive && framing_ != ResponseFraming::close && upload_.complete();
-  append_response_head(
-      out_, head,
-      {.framing = framing_, .keep_alive = keep_alive_, .guest_minor_version = guest_version});
+  client_->head(head);
+  changed_.notify();
+  return true;
+}
+
+/// The answer of an origin that knows a secret. What it says about its bytes may not be true of
+/// those that the guest gets.
+bool Exchange::take_masked_head(ResponseHead head) {
+  if (secret::is_encoded(head.headers)) {
+    set_failure("upstream_error",
+                "the origin compressed an answer that has to be searched for secrets, although it "
+                "was asked not to");
+    return false;
+  }
+  secret::mask_headers(*job_.masks, head.headers);
+  secret::mask(*job_.masks, head.reason);
+  secret::drop_fields_about_bytes(head.headers);
+  if (job_.head->method != "HEAD") head.content_length.reset();
+  head_done_ = true;
+  client_->head(head);
   changed_.notify();
   return true;
 }
 
 BodyTaken Exchange::on_body(std::string_view bytes) {
-  if (out_.size() >= kHighWater) return BodyTaken::later;
-  guest_.touch();
+  if (!client_->has_room()) return BodyTaken::later;
+  client_->touch();
   received_ += bytes.size();
   if (received_ > job_.limits.response_body) {
     set_failure(
@@ -224,23 +255,65 @@ BodyTaken Exchange::on_body(std::string_view bytes) {
         fmt::format("the answer's body is over the limit of {} bytes", job_.limits.response_body));
     return BodyTaken::refused;
   }
-  if (framing_ == ResponseFraming::chunked && !bytes.empty()) {
-    fmt::format_to(std::back_inserter(out_), "{:x}\r\n", bytes.size());
-    out_.append(bytes).append("\r\n");
-  } else {
-    out_ += bytes;
-  }
+  if (digests_) digests_->response.update(bytes);
+  give(bytes);
   changed_.notify();
   return BodyTaken::taken;
 }
 
-UploadChunk Exchange::on_upload(std::span<char> room) {
-  guest_.touch();
-  return upload_.take(room);
+void Exchange::give(std::string_view bytes) {
+  if (!masker_) return client_->body(bytes);
+  masked_.clear();
+  masker_->feed(bytes, masked_);
+  if (!masked_.empty()) client_->body(masked_);
 }
 
-void Exchange::upload_moved() {
-  if (upload_.failed() && !done_) {
+void Exchange::finish_answer() {
+  if (masker_) {
+    masked_.clear();
+    masker_->finish(masked_);
+    if (!masked_.empty()) client_->body(masked_);
+  }
+  auto trailers = http::headers_for_client(trailers_);
+  if (job_.masks) {
+    secret::mask_headers(*job_.masks, trailers);
+    secret::drop_fields_about_bytes(trailers);
+  }
+  client_->end(trailers);
+}
+
+UploadChunk Exchange::on_upload(std::span<char> room) {
+  const UploadChunk chunk = next_upload(room);
+  if (digests_ && chunk.state == UploadState::data)
+    digests_->request.update(std::string_view(room.data(), chunk.size));
+  return chunk;
+}
+
+UploadChunk Exchange::next_upload(std::span<char> room) {
+  client_->touch();
+  BodyQueue& body = client_->body();
+  if (!job_.rewriter) return body.take(room);
+  // Bounded by one piece: more is taken only when the last one is gone.
+  std::string piece(room.size(), '\0');
+  while (rewritten_.empty()) {
+    const UploadChunk chunk = body.take(piece);
+    if (chunk.state == UploadState::end) {
+      job_.rewriter->finish(rewritten_);
+      if (rewritten_.empty()) return chunk;
+    } else if (chunk.state != UploadState::data) {
+      return chunk;
+    } else {
+      job_.rewriter->feed(std::string_view(piece).substr(0, chunk.size), rewritten_);
+    }
+  }
+  const std::size_t count = std::min(room.size(), rewritten_.size());
+  std::memcpy(room.data(), rewritten_.data(), count);
+  rewritten_.erase(0, count);
+  return {.state = UploadState::data, .size = count};
+}
+
+void Exchange::body_changed() {
+  if (client_->body().failed() && !done_) {
     transfer_->cancel();  // the origin sees a broken connection, never a shorter body
     on_done(std::nullopt);
   } else {
@@ -251,15 +324,16 @@ void Exchange::upload_moved() {
 
 void Exchange::on_done(const std::optional<TransferFailure>& failure) {
   done_ = true;
-  if (upload_.guest_left()) guest_gone_ = true;
+  BodyQueue& body = client_->body();
+  if (body.guest_left()) guest_gone_ = true;
   if (guest_gone_) return changed_.notify();
-  if (const auto& refusal = upload_.refusal()) {
+  if (const auto& refusal = body.refusal()) {
     set_failure(refusal->code, refusal->detail);
     failure_status_ = refusal->status;
   }
   if (failure && !failure_) failure_ = failure;
   if (!failure_ && !head_done_) set_failure("upstream_error", "the origin ended without an answer");
-  if (!failure_ && framing_ == ResponseFraming::chunked) out_ += http::kLastChunk;
+  if (!failure_) finish_answer();
   changed_.notify();
 }
 
@@ -272,14 +346,14 @@ void Exchange::set_failure(std::string_view code, std::string message) {
 
 void Exchange::check_deadline(std::chrono::steady_clock::time_point now) {
   if (!running_ || !connected_ || done_) return;
-  const bool asked = upload_.complete() && !head_done_;
+  const bool asked = client_->body().complete() && !head_done_;
   const auto limit = asked ? door_.times.first_byte : door_.policy.limits().idle;
   const auto seconds = [](std::chrono::milliseconds time) {
     return static_cast<double>(time.count()) / 1000;
   };
   if (now - started_ > door_.times.total) {
     time_out(fmt::format("the exchange took more than {} s in total", seconds(door_.times.total)));
-  } else if (now - guest_.last_activity() > limit) {
+  } else if (now - client_->last_activity() > limit) {
     time_out(asked ? fmt::format("no first byte from the origin in {} s", seconds(limit))
                    : fmt::format("idle: no byte moved for {} s", seconds(limit)));
   }
@@ -289,10 +363,7 @@ void Exchange::time_out(std::string message) {
   transfer_->cancel();
   set_failure("timeout", std::move(message));
   done_ = true;
-  if (head_done_) {
-    out_.clear();
-    guest_.close();  // also ends a write that the guest does not take
-  }
+  if (head_done_) client_->abort();
   changed_.notify();
 }
 

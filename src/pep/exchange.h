@@ -10,46 +10,53 @@
 #include <string>
 #include <vector>
 
+#include "base/sha256.h"
 #include "http/request.h"
 #include "pep/answer.h"
 #include "pep/audit_log.h"
+#include "pep/client.h"
 #include "pep/door.h"
-#include "pep/guest.h"
 #include "pep/response_head.h"
 #include "pep/transfer.h"
-#include "pep/upload.h"
 #include "policy/policy.h"
+#include "secret/masker.h"
+#include "secret/vault.h"
 #include "sys/event.h"
 
 namespace pinhole::pep {
 
-/// What is asked. The head stays the session's.
+/// What is asked. The head stays the caller's.
 struct ExchangeJob {
   const http::RequestHead* head = nullptr;
+  /// What goes upstream, where that is not the head's own (secrets were put in). Hop-by-hop fields
+  /// are dropped from it.
+  const std::vector<http::Header>* headers = nullptr;
+  std::string query = {};
   policy::BodyLimits limits;
   std::vector<http::Endpoint> endpoints;  // checked; tried in order until one connects
   bool via_proxy = false;                 // run() finds out: they are the upstream proxy's
+  /// What to search the answer for; null: nothing.
+  std::shared_ptr<const secret::MaskTable> masks = {};
+  /// Puts secrets into the body, whose length is not known then.
+  std::optional<secret::BodyRewriter> rewriter = {};
 };
 
 struct ExchangeResult {
   ExchangeEnd end;
   /// Set when nothing of an answer went to the guest yet: it gets this one.
-  std::optional<Refusal> refusal = {};
-  /// The guest's connection can carry another request. If not, it is to be cut, so that a truncated
-  /// answer is never taken for a whole one.
-  bool keep_alive = false;
+  std::optional<Refusal> refusal;
+  /// The answer went out from its first byte to its last. If not (and there is no refusal), what
+  /// the guest has is to be cut, so that a truncated answer is never taken for a whole one.
+  bool whole = false;
 };
 
-/// Owned by a Session, used for one request after the other; its libcurl handle is kept between
-/// them.
+/// Used for one request after the other; its libcurl handle is kept between them.
 class Exchange final : private TransferListener {
  public:
-  /// Answer bytes that wait for the guest; the origin is held back beyond it.
-  static constexpr std::size_t kHighWater = std::size_t{256} << 10;
+  explicit Exchange(Door& door);
 
-  Exchange(Door& door, Guest& guest);
-
-  asio::awaitable<ExchangeResult> run(ExchangeJob job);
+  /// `client` must stay until it returns.
+  asio::awaitable<ExchangeResult> run(ExchangeJob job, Client* client);
   /// Called often; ends an exchange that took too long.
   void check_deadline(std::chrono::steady_clock::time_point now);
   /// The guest closed its connection, or it is to end now.
@@ -69,7 +76,12 @@ class Exchange final : private TransferListener {
   Result<void> start_transfer();
   void build_headers();
   bool take_head();
-  void upload_moved();
+  bool take_masked_head(ResponseHead head);
+  bool take_trailer(std::string_view line);
+  void give(std::string_view bytes);
+  void finish_answer();
+  UploadChunk next_upload(std::span<char> room);
+  void body_changed();
   void set_failure(std::string_view code, std::string message);
   void time_out(std::string message);
   bool try_next_endpoint();
@@ -77,9 +89,8 @@ class Exchange final : private TransferListener {
   ExchangeResult result();
 
   Door& door_;
-  Guest& guest_;
+  Client* client_ = nullptr;  // while one runs
   sys::Event changed_;
-  Upload upload_;
   std::unique_ptr<Transfer> transfer_;  // made when first needed
   HeaderLines lines_;
   ExchangeJob job_;
@@ -88,18 +99,24 @@ class Exchange final : private TransferListener {
   std::string target_;
   std::chrono::steady_clock::time_point started_;
 
-  std::string out_;      // for the guest, growing
-  std::string writing_;  // for the guest, being written
   ResponseHeadReader reader_;
-  ResponseFraming framing_ = ResponseFraming::none;
+  std::vector<http::Header> trailers_;
+  std::size_t trailer_bytes_ = 0;
+  std::optional<secret::Masker> masker_;
+  std::string masked_;     // of one piece of the body
+  std::string rewritten_;  // of the request's body, waiting for libcurl
   std::uint64_t received_ = 0;
+  struct Digests {
+    Sha256 request;
+    Sha256 response;
+  };
+  std::optional<Digests> digests_;  // of the bodies as they went, where the audit wants them
   std::optional<TransferFailure> failure_;
   int failure_status_ = 0;
   bool running_ = false;
-  bool uploading_ = false;
   bool connected_ = false;
-  bool head_done_ = false;  // the final head is in out_ or further
-  bool keep_alive_ = false;
+  bool continued_ = false;  // the guest was told to go on with its body
+  bool head_done_ = false;  // the final head went to the client
   bool done_ = false;
   bool guest_gone_ = false;
 };

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -85,6 +86,9 @@ class Proxy {
     Times times = {};
     std::filesystem::path audit = {};  // a file in the folder where empty
     bool canary = false;
+    bool authority = false;  // looks into TLS; see ca_file()
+    /// Values of the policy's secrets, by name; only with an authority.
+    std::map<std::string, std::string> secrets = {};
   };
   explicit Proxy(Setup setup);
   ~Proxy() { stop(); }
@@ -98,6 +102,10 @@ class Proxy {
   /// What is true inside; runs in the proxy's thread.
   Stats stats();
   std::size_t sessions();
+  /// The certificate that clients inside a CONNECT have to trust.
+  [[nodiscard]] std::filesystem::path ca_file() const { return folder_.path() / "ca.pem"; }
+  /// What the guest has in the secret's place.
+  [[nodiscard]] std::string placeholder(std::string_view name) const;
   [[nodiscard]] std::uint16_t canary_port() const { return canary_->port(); }
 
  private:

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/strings.h"
 #include "http/header.h"
+#include "pep/credentials.h"
 #include "sys/unix_socket.h"
 #include "yaml/yaml.h"
 
@@ -174,9 +175,26 @@ Proxy::Proxy(Setup setup)
       AuditLog::open(audit_, {.vm = "t", .boot = "b", .image = "", .policy = policy.hash()})
           .value();
   door_ = std::make_unique<Door>(context_, std::move(policy), std::move(log), setup.times);
+  if (setup.authority) {
+    constexpr std::string_view kSeed = "0123456789abcdef0123456789abcdef";
+    auto authority = tls::Authority::create("t").value();
+    PINHOLE_CHECK(sys::write_file_atomic(ca_file(), authority.certificate_pem()).has_value());
+    door_->tls_server.emplace(std::move(authority));
+    door_->placeholder_seed = kSeed;
+    door_->vault = make_vault(door_->policy, kSeed).value();
+    for (const auto& [name, value] : setup.secrets)
+      PINHOLE_CHECK(door_->vault.set_value(name, value).has_value());
+  }
   server_ = std::make_unique<Server>(*door_, sys::listen_unix(folder_.path() / "door").value());
   server_->start();
   thread_ = std::thread([this] { context_.run(); });
+}
+
+std::string Proxy::placeholder(std::string_view name) const {
+  for (const auto& secret : door_->vault.secrets()) {
+    if (secret.name == name) return secret.placeholder;
+  }
+  return "";
 }
 
 Peer Proxy::connect() { return Peer(sys::connect_unix(folder_.path() / "door").value()); }

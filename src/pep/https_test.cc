@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include "base/sha256.h"
 #include "base/strings.h"
 #include "pep/harness.h"
 #include "sys/process.h"
@@ -25,7 +26,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         body = ("secret of " + self.path).encode()
+        if self.path == "/echo": body = repr(self.headers.items()).encode()
         self.send_response(200)
+        if self.path == "/echo": self.send_header("X-Echo", self.headers.get("Authorization", ""))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -159,6 +162,115 @@ TEST_F(HttpsOrigin, IsReachedThroughATunnelOnlyUnderTheRightName) {
             "HTTP/1.1 200 Connection established\nsecret of /inside\n");
   EXPECT_EQ(through_tunnel(proxy, "other.test"),
             "HTTP/1.1 200 Connection established\nTLSV1_UNRECOGNIZED_NAME\n");
+}
+
+constexpr std::string_view kInsideScript = R"(
+import socket, ssl, sys
+door, ca, target, name, request = sys.argv[1:6]
+s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(door)
+s.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+head = b""
+while not head.endswith(b"\r\n\r\n"): head += s.recv(1)
+if b" 200 " not in head: print(head.decode()); sys.exit()
+try:
+    if name != "-": s = ssl.create_default_context(cafile=ca).wrap_socket(s, server_hostname=name)
+    s.sendall(request.encode().decode("unicode_escape").encode())
+    data = b""
+    while True:
+        piece = s.recv(65536)
+        if not piece: break
+        data += piece
+    print(data.decode())
+except ssl.SSLError as error:
+    print(error.reason)
+)";
+
+/// What a client reads that sends `request` inside a CONNECT to `target`, over TLS for `name`, or
+/// in the clear where that is "-".
+std::string ask_inside(Proxy& proxy, const std::string& target, const std::string& name,
+                       const std::string& request) {
+  sys::Command client{.program = sys::find_program("python3").value(),
+                      .args = {"-c", std::string(kInsideScript), (proxy.folder() / "door").string(),
+                               proxy.ca_file().string(), target, name, request}};
+  return sys::run(std::move(client), {.time = std::chrono::seconds(60)}).value().out;
+}
+
+std::string get(std::string_view path, std::string_view more = "") {
+  return fmt::format("GET {} HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n{}\r\n", path,
+                     more);
+}
+
+TEST_F(HttpsOrigin, RequestsInsideAConnectAreDecidedOneByOne) {
+  const std::string ca = (folder_.path() / "ca.pem").string();
+  Proxy proxy({.policy = fmt::format(
+                   "version: 1\negress: {{allow: [\"GET https://origin.test/open/**\"]}}\n"
+                   "internal: [\"origin.test:443 -> 127.0.0.1:{}\"]\nca: {{origin.test: {}}}\n",
+                   port_, ca),
+               .authority = true});
+  EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test", get("/open/x")),
+              HasSubstr("secret of /open/x"));
+  const std::string refused = ask_inside(proxy, "origin.test:443", "origin.test", get("/closed"));
+  EXPECT_THAT(refused, HasSubstr("HTTP/1.1 403 Forbidden"));
+  EXPECT_THAT(refused, HasSubstr(R"("code":"denied_by_policy")"));
+  // A host that no rule names is intercepted too, so that its refusal can be read.
+  EXPECT_THAT(ask_inside(proxy, "other.test:443", "other.test",
+                         "GET / HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n"),
+              HasSubstr(R"("code":"denied_by_policy")"));
+  EXPECT_THAT(ask_inside(proxy, "other.test:81", "-", ""), HasSubstr("HTTP/1.1 403"));
+  const std::string audit = proxy.audit_text();
+  EXPECT_THAT(
+      audit,
+      HasSubstr(R"("url":"https://origin.test/open/x","rule":"policy.yaml:2","action":"allow")"));
+  EXPECT_THAT(audit, HasSubstr(R"("action":"intercept")"));
+}
+
+TEST_F(HttpsOrigin, NameInsideMustBeTheConnects) {
+  Proxy proxy({.policy = with_ca(), .authority = true});
+  EXPECT_EQ(ask_inside(proxy, "origin.test:443", "other.test", get("/")),
+            "TLSV1_UNRECOGNIZED_NAME\n");
+  EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test",
+                         "GET / HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n"),
+              HasSubstr(R"("code":"invalid_request")"));
+  EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test", get("/")),
+              HasSubstr("secret of /"));
+}
+
+TEST_F(HttpsOrigin, SecretGoesInAndItsEchoComesBackAsThePlaceholder) {
+  const std::string value = "sk-live-0123456789abcdefXYZ";
+  Proxy proxy({.policy = with_ca() + "secrets: {KEY: {from: \"env:KEY\", hosts: [origin.test]}}\n",
+               .authority = true,
+               .secrets = {{"KEY", value}}});
+  const std::string placeholder = proxy.placeholder("KEY");
+  const std::string header = "Authorization: Bearer " + placeholder + "\r\n";
+  const std::string answer =
+      ask_inside(proxy, "origin.test:443", "origin.test", get("/echo", header));
+  EXPECT_THAT(answer, HasSubstr("HTTP/1.1 200"));
+  EXPECT_THAT(answer, HasSubstr("X-Echo: Bearer " + placeholder));
+  EXPECT_THAT(answer, HasSubstr("'Bearer " + placeholder));
+  EXPECT_EQ(answer.find(value), std::string::npos);
+  EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test",
+                         get("/echo", "X-Other: " + placeholder + "\r\n")),
+              HasSubstr(R"("code":"secret_blocked")"));
+  const std::string audit = proxy.audit_text();
+  EXPECT_THAT(audit, HasSubstr(R"("secrets":["KEY"])"));
+  EXPECT_EQ(audit.find(value), std::string::npos);
+}
+
+TEST_F(HttpsOrigin, DigestOfABodyIsWrittenDownWhereAskedFor) {
+  Proxy proxy({.policy = with_ca() + "audit: {bodies: digest, sync: batch}\n"});
+  proxy.ask("GET https://origin.test/a HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+  EXPECT_THAT(proxy.audit_text(), HasSubstr(sha256_hex("secret of /a")));
+}
+
+TEST_F(HttpsOrigin, RateOfARuleIsKept) {
+  Proxy proxy({.policy = with_ca() + "limits: {rate: 2/h}\n"});
+  const std::string request = "GET https://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n";
+  EXPECT_EQ(proxy.ask(request).status(), 200);
+  EXPECT_EQ(proxy.ask(request).status(), 200);
+  const Answer third = proxy.ask(request);
+  EXPECT_EQ(third.status(), 429);
+  EXPECT_EQ(third.header("retry-after"), "1800");
+  EXPECT_THAT(third.body, HasSubstr(R"("code":"rate_limited")"));
 }
 
 }  // namespace

@@ -131,7 +131,7 @@ TEST_F(Program, TakesAnotherPolicyWhileItRuns) {
   EXPECT_TRUE(audit::verify_file(audit_).value().sealed);
   std::ifstream log(audit_);
   const std::string text((std::istreambuf_iterator<char>(log)), {});
-  EXPECT_THAT(text, HasSubstr("policy: " + hash));
+  EXPECT_THAT(text, HasSubstr(" to " + hash));
 }
 
 TEST_F(Program, CutsWhatANewPolicyRefusesAndNothingElse) {

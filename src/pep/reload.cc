@@ -77,8 +77,9 @@ Result<void> reload_policy(Door& door, const json::object& message,
   PINHOLE_TRY(policy::Policy wanted, compile(message, std::move(builtins)));
   PINHOLE_TRY_VOID(check_fixed(door.policy, wanted));
   PINHOLE_TRY(secret::Vault vault, make_vault(wanted, door.placeholder_seed, door.vault));
-  PINHOLE_TRY_VOID(door.audit.note(fmt::format("policy: {}", wanted.hash())));
+  PINHOLE_TRY_VOID(door.audit.set_policy(wanted.hash()));
   const policy::Policy before = std::exchange(door.policy, std::move(wanted));
+  door.follow_audit_settings();
   door.vault = std::move(vault);
   const std::size_t cut = door.under_way.cut_refused(before, door.policy);
   if (cut > 0) log(LogLevel::info, "{} connections ended that the new policy refuses", cut);

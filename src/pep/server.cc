@@ -49,7 +49,7 @@ asio::awaitable<void> Server::accept_loop() {
   }
 }
 
-void Server::start_session(asio::local::stream_protocol::socket socket) {
+void Server::start_session(Connection::Socket socket) {
   ++door_.stats.connections;
   auto session = std::make_shared<Session>(door_, std::move(socket));
   sessions_.insert(session);

@@ -31,7 +31,7 @@ class Server {
  private:
   asio::awaitable<void> accept_loop();
   asio::awaitable<void> tick_loop();
-  void start_session(asio::local::stream_protocol::socket socket);
+  void start_session(Connection::Socket socket);
   /// Makes room by closing the connection that has been idle for longest.
   void close_idle_one();
 

@@ -15,13 +15,10 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::string_view kCutByReload = "cut: the new policy refuses it";
-
-bool prefers_html(const http::RequestHead& head) {
-  const auto accepted = http::list_values(head.headers, "accept");
-  return std::ranges::any_of(accepted, [](std::string_view type) {
-    return http::iequals(type.substr(0, type.find(';')), "text/html");
-  });
-}
+constexpr std::uint16_t kHttpsPort = 443;
+/// RFC 9113 §3.4; the first part, which HTTP/1 would take for a request.
+constexpr std::string_view kH2Preface = "PRI * HTTP/2.0\r\n\r\n";
+constexpr char kTlsHandshake = 0x16;  // content type of a record (RFC 8446 §5.1)
 
 bool has_body(const http::RequestHead& head) {
   return head.framing == http::Framing::chunked || head.content_length > 0;
@@ -35,15 +32,10 @@ bool can_skip_body(const http::RequestHead& head) {
          !head.expects_continue;
 }
 
-std::string url_for_audit(const http::RequestHead& head) {
-  if (head.is_connect()) return fmt::format("{}:{}", head.url.host.in_url(), head.url.port);
-  return audit::redact_url(head.url.text());
-}
-
 }  // namespace
 
-Session::Session(Door& door, asio::local::stream_protocol::socket socket)
-    : door_(door), guest_(std::move(socket)), exchange_(door, guest_) {
+Session::Session(Door& door, Connection::Socket socket)
+    : door_(door), guest_(std::move(socket)), client_(door.context, guest_), exchange_(door) {
   head_limits_.head_bytes = door.policy.limits().header_bytes;
 }
 
@@ -64,7 +56,7 @@ asio::awaitable<void> Session::run() {
 void Session::watch_hangup() {
   // EPOLLHUP: the guest closed both directions, so nobody will read an answer. A half-closed one
   // still gets its own.
-  guest_.socket().async_wait(asio::local::stream_protocol::socket::wait_error,
+  guest_.socket().async_wait(Connection::Socket::wait_error,
                              [self = shared_from_this()](error_code error) {
                                if (error) return;
                                if (self->tunnel_) return self->tunnel_->guest_gone();
@@ -78,6 +70,7 @@ bool Session::can_be_closed(steady_clock::time_point now) const {
 }
 
 void Session::close() {
+  if (h2_) h2_->close();
   guest_.close();
   if (exchange_.running()) exchange_.guest_gone();
   if (tunnel_) tunnel_->cut();
@@ -85,16 +78,20 @@ void Session::close() {
 
 void Session::finish_soon() {
   last_ = true;
+  if (h2_) return h2_->finish_soon();
   if (is_idle()) close();
 }
 
 void Session::check_deadline(steady_clock::time_point now) {
+  if (h2_) return h2_->check_deadline(now);
   if (exchange_.running()) return exchange_.check_deadline(now);
   if (tunnel_) return tunnel_->check_deadline(now);
   if (is_idle()) {
     if (now - guest_.last_activity() > door_.policy.limits().idle) close();
   } else if (waiting_) {
     if (now - step_started_ > door_.times.request_head) close();
+  } else if (entering_) {
+    if (now - step_started_ > door_.times.client_hello) close();
   } else if (lingering_) {
     if (now - step_started_ > door_.times.linger) close();
   } else if (now - guest_.last_activity() > door_.policy.limits().idle) {
@@ -107,37 +104,59 @@ asio::awaitable<std::expected<std::optional<http::RequestHead>, http::Fault>> Se
   waiting_ = true;
   step_started_ = steady_clock::now();
   while (true) {
+    if (guest_.input().starts_with(kH2Preface)) {
+      h2_preface_ = true;
+      co_return std::nullopt;
+    }
     const auto found = http::find_head_end(guest_.input(), head_limits_, checked);
     if (!found) co_return std::unexpected(found.error());
     if (const auto& end = *found) {
-      auto head = http::parse_proxy_request(guest_.input().substr(0, *end), head_limits_);
+      auto head = parse_head(guest_.input().substr(0, *end));
       if (!head) co_return std::unexpected(std::move(head).error());
       guest_.consume(*end);
       waiting_ = false;
       co_return *std::move(head);
     }
     checked = guest_.input().size();
-    if (checked == 0) step_started_ = steady_clock::now();
+    if (checked == 0) {
+      step_started_ = steady_clock::now();
+      guest_.release_buffer();
+    }
     const bool came = co_await guest_.read_more();
     if (!came) co_return std::nullopt;
     if (checked == 0) step_started_ = steady_clock::now();
   }
 }
 
-RequestNote Session::begin_request() {
+http::Parsed<http::RequestHead> Session::parse_head(std::string_view text) const {
+  if (!inside_) return http::parse_proxy_request(text, head_limits_);
+  return http::parse_tunnel_request(text, inside_->scheme, inside_->host, inside_->port,
+                                    head_limits_);
+}
+
+asio::awaitable<void> Session::speak_h2() {
+  waiting_ = false;
   served_ = true;
-  ++door_.stats.requests;
-  return {.id = door_.audit.next_id()};
+  h2_.emplace(door_, guest_, inside_);
+  if (last_) h2_->finish_soon();
+  co_await h2_->run();
 }
 
 asio::awaitable<bool> Session::serve_one() {
+  if (inside_ && guest_.alpn() == "h2") {
+    co_await speak_h2();
+    co_return false;
+  }
   auto read = co_await read_head();
   waiting_ = false;
+  if (h2_preface_) {
+    co_await speak_h2();
+    co_return false;
+  }
   if (!read) {
-    const http::Fault& fault = read.error();
-    RequestNote unread = begin_request();
-    Refusal refusal = record_refusal(
-        door_, unread, {.code = fault.code, .status = fault.status, .detail = fault.detail});
+    served_ = true;
+    RequestNote unread;
+    Refusal refusal = refuse_unread(door_, unread, read.error());
     [[maybe_unused]] const bool more =
         co_await refuse(std::move(refusal), std::move(unread), nullptr);
     co_return false;
@@ -145,9 +164,8 @@ asio::awaitable<bool> Session::serve_one() {
   std::optional<http::RequestHead>& came = *read;
   if (!came) co_return false;
   http::RequestHead head = *std::move(came);
-  RequestNote note = begin_request();
-  note.method = head.method;
-  note.url = url_for_audit(head);
+  served_ = true;
+  RequestNote note = begin_request(door_, head);
   if (head.is_connect()) {
     const bool more = co_await serve_connect(std::move(head), std::move(note));
     co_return more;
@@ -157,54 +175,59 @@ asio::awaitable<bool> Session::serve_one() {
 }
 
 asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote note) {
-  if (head.method == "HEAD" && has_body(head)) {
-    Refusal refusal = record_refusal(
-        door_, note, {.code = "invalid_request", .detail = "a HEAD request with a body"});
-    const bool more = co_await refuse(std::move(refusal), std::move(note), &head);
-    co_return more;
-  }
-  const policy::Request request = policy::Request::of(head);
-  auto verdict = decide(door_, request, note, head.content_length);
-  if (!verdict) {
-    const bool more = co_await refuse(std::move(verdict).error(), std::move(note), &head);
-    co_return more;
-  }
-  UnderWay here(door_.under_way, request, [this] { close(); });
-  auto endpoints = co_await find_addresses(&door_, head.url.host, head.url.port);
-  if (!endpoints) {
-    Refusal& refusal = endpoints.error();
-    write_end(
-        note,
-        {.status = status_of(refusal), .code = std::string(refusal.code), .note = refusal.detail});
-    const bool more = co_await refuse(std::move(refusal), std::move(note), &head);
-    co_return more;
-  }
-  if (!guest_.is_open()) {
-    write_end(note, {.note = "the guest left"});
-    co_return false;
-  }
-  ExchangeJob job{.head = &head, .limits = verdict->limits, .endpoints = *std::move(endpoints)};
-  ExchangeResult result = co_await exchange_.run(std::move(job));
-  if (here.was_cut()) result.end.note = kCutByReload;
-  const bool written = write_end(note, result.end);
-  if (!result.refusal) co_return result.keep_alive&& written && !last_;
-  const bool more = co_await refuse(*std::move(result.refusal), std::move(note),
-                                    has_body(head) ? nullptr : &head);
+  client_.begin(head);
+  Served served = co_await serve(&door_, &exchange_, &head, &note, &client_);
+  if (!served.refusal) co_return served.whole&& client_.keep_alive() && !last_;
+  // Where the body was begun its rest is somewhere on the way.
+  const bool begun = has_body(head) && client_.body_begun();
+  const bool more =
+      co_await refuse(*std::move(served.refusal), std::move(note), begun ? nullptr : &head);
   co_return more;
 }
 
 asio::awaitable<bool> Session::serve_connect(http::RequestHead head, RequestNote note) {
   const auto request = policy::Request::connect(head.url.host, head.url.port);
-  auto verdict = decide(door_, request, note, 0);
-  if (!verdict) {
-    const bool more = co_await refuse(std::move(verdict).error(), std::move(note), &head);
+  auto verdict = judge(door_, request, note, 0);
+  const bool is_tls = head.url.port == kHttpsPort || guest_.input().starts_with(kTlsHandshake);
+  if (!verdict && door_.tls_server && is_tls &&
+      verdict.error().code == std::string_view("denied_by_policy")) {
+    // TLS clients hide the body of a refused CONNECT: the first request inside gets the answer.
+    const bool more = co_await look_inside(std::move(head), std::move(note));
     co_return more;
   }
+  if (!verdict) {
+    Refusal refusal = record_refusal(door_, note, std::move(verdict).error());
+    const bool more = co_await refuse(std::move(refusal), std::move(note), &head);
+    co_return more;
+  }
+  if (verdict->handling == policy::Handling::inspect && door_.tls_server) {
+    const bool more = co_await look_inside(std::move(head), std::move(note));
+    co_return more;
+  }
+  const bool raw = verdict->handling == policy::Handling::raw;
+  note.action = raw ? "raw" : "tunnel";
+  const auto slot = admit(door_, *verdict);
+  if (!slot) {
+    Refusal refusal = record_refusal(door_, note, slot.error());
+    const bool more = co_await refuse(std::move(refusal), std::move(note), &head);
+    co_return more;
+  }
+  const bool more = co_await pass_unseen(std::move(head), std::move(note), raw);
+  co_return more;
+}
+
+/// `tls: tunnel`, `tcp://`, and without an authority whatever no rule inside could refuse.
+asio::awaitable<bool> Session::pass_unseen(http::RequestHead head, RequestNote note, bool raw) {
+  if (auto unwritten = record_allowed(door_, note)) {
+    const bool more = co_await refuse(*std::move(unwritten), std::move(note), &head);
+    co_return more;
+  }
+  const auto request = policy::Request::connect(head.url.host, head.url.port);
   UnderWay here(door_.under_way, request, [this] { close(); });
   TunnelResult result;
   auto endpoints = co_await find_addresses(&door_, head.url.host, head.url.port);
   if (endpoints) {
-    tunnel_.emplace(door_, guest_, head.url.host, head.url.port);
+    tunnel_.emplace(door_, guest_, head.url.host, head.url.port, raw);
     result = co_await tunnel_->run(*std::move(endpoints));
     tunnel_.reset();
     if (here.was_cut()) result.end.note = kCutByReload;
@@ -220,6 +243,91 @@ asio::awaitable<bool> Session::serve_connect(http::RequestHead head, RequestNote
   co_return more;
 }
 
+/// What is inside a CONNECT is HTTP, over TLS or plain: each request in it is decided by itself.
+asio::awaitable<bool> Session::look_inside(http::RequestHead head, RequestNote note) {
+  note.action = "intercept";
+  if (auto unwritten = record_allowed(door_, note)) {
+    const bool more = co_await refuse(*std::move(unwritten), std::move(note), &head);
+    co_return more;
+  }
+  const bool answered = co_await guest_.write("HTTP/1.1 200 Connection established\r\n\r\n");
+  ExchangeEnd end{.note = "the guest left"};
+  if (answered) end = co_await enter(std::move(head));
+  write_end(note, end);
+  if (!inside_) co_return false;
+  bool more = true;
+  while (more) more = co_await serve_one();
+  co_return false;
+}
+
+/// Sets inside_ unless the end tells why not.
+asio::awaitable<ExchangeEnd> Session::enter(http::RequestHead head) {
+  entering_ = true;
+  step_started_ = steady_clock::now();
+  if (guest_.input().empty()) {
+    const bool came = co_await guest_.read_more();
+    if (!came) {
+      entering_ = false;
+      co_return ExchangeEnd{.status = 200, .note = "the guest left"};
+    }
+  }
+  Inside inside{.scheme = http::Scheme::http, .host = head.url.host, .port = head.url.port};
+  if (guest_.input().starts_with(kTlsHandshake)) {
+    inside.scheme = http::Scheme::https;
+    auto failed = co_await accept_tls(head.url.host);
+    if (failed) {
+      entering_ = false;
+      co_return *std::move(failed);
+    }
+  }
+  entering_ = false;
+  inside_ = std::move(inside);
+  co_return ExchangeEnd{.status = 200};
+}
+
+asio::awaitable<std::expected<http::ClientHello, ExchangeEnd>> Session::read_hello() {
+  while (true) {
+    const std::string_view input = guest_.input();
+    auto hello = http::read_client_hello(
+        {reinterpret_cast<const std::uint8_t*>(input.data()), input.size()});
+    if (hello.status == http::ClientHello::Status::complete) co_return hello;
+    if (hello.status != http::ClientHello::Status::need_more) {
+      co_return std::unexpected(
+          ExchangeEnd{.code = "invalid_request", .note = "the ClientHello is malformed"});
+    }
+    const bool came = co_await guest_.read_more();
+    if (!came) {
+      co_return std::unexpected(
+          ExchangeEnd{.note = "the guest left before its ClientHello was complete"});
+    }
+  }
+}
+
+/// Nothing when TLS runs. A name that is not the CONNECT's is refused: what was asked for and what
+/// is sent must be one.
+asio::awaitable<std::optional<ExchangeEnd>> Session::accept_tls(http::Host host) {
+  const auto hello = co_await read_hello();
+  if (!hello) co_return hello.error();
+  const auto name = http::normalise_host(hello->server_name);
+  if (!hello->server_name.empty() && (!name || *name != host)) {
+    ++door_.stats.denied;
+    const std::string alert{'\x15', '\x03', '\x03', '\x00', '\x02', '\x02', '\x70'};
+    [[maybe_unused]] const bool told = co_await guest_.write(alert);  // unrecognized_name
+    co_return ExchangeEnd{.code = "denied_by_policy",
+                          .note = fmt::format("the ClientHello names {}", hello->server_name)};
+  }
+  static const std::vector<std::string> kProtocols = {"h2", "http/1.1", "http/1.0"};
+  auto stream =
+      door_.tls_server->accept(host.name, host.ip.has_value(), kProtocols, guest_.transport());
+  if (!stream) co_return ExchangeEnd{.code = "tls_error", .note = stream.error().message};
+  const bool agreed = co_await guest_.start_tls(*std::move(stream));
+  if (agreed) co_return std::nullopt;
+  co_return ExchangeEnd{
+      .code = "tls_error",
+      .note = "the guest's TLS: " +
+              (guest_.tls_error().empty() ? "it left during the handshake" : guest_.tls_error())};
+}
+
 bool Session::write_end(const RequestNote& note, const ExchangeEnd& end) {
   const auto written = door_.audit.end(note, end);
   if (!written) log(LogLevel::error, "{}", written.error().message);
@@ -230,12 +338,9 @@ asio::awaitable<bool> Session::refuse(Refusal refusal, RequestNote note,
                                       const http::RequestHead* head) {
   if (status_of(refusal) < 500) ++door_.stats.denied;
   const bool keep = head != nullptr && can_skip_body(*head) && head->keep_alive && !last_;
-  const std::string answer =
-      format_answer(refusal, {.method = note.method,
-                              .policy = door_.policy.hash(),
-                              .request = note.id,
-                              .wants_html = head != nullptr && prefers_html(*head),
-                              .keep_alive = keep});
+  AnswerContext context = answer_context(door_, head, note);
+  context.keep_alive = keep;
+  const std::string answer = format_answer(refusal, context);
   const bool written = co_await guest_.write(answer);
   if (!written) co_return false;
   if (!keep) {

@@ -11,8 +11,6 @@ namespace {
 
 namespace ip = asio::ip;
 
-constexpr std::uint16_t kHttpsPort = 443;
-constexpr char kTlsHandshake = 0x16;  // content type of a record (RFC 8446 §5.1)
 constexpr std::size_t kPiece = std::size_t{64} << 10;
 // Alerts (RFC 8446 §6).
 constexpr int kAccessDenied = 49;
@@ -27,11 +25,12 @@ ip::tcp::endpoint to_asio(const http::Endpoint& endpoint) {
 
 }  // namespace
 
-Tunnel::Tunnel(Door& door, Guest& guest, http::Host host, std::uint16_t port)
+Tunnel::Tunnel(Door& door, Connection& guest, http::Host host, std::uint16_t port, bool raw)
     : door_(door),
       guest_(guest),
       host_(std::move(host)),
       port_(port),
+      raw_(raw),
       origin_(door.context),
       patience_(door.policy.limits().idle) {}
 
@@ -48,7 +47,7 @@ asio::awaitable<TunnelResult> Tunnel::run(std::vector<http::Endpoint> endpoints)
   relaying_ = true;
   const bool answered = co_await guest_.write("HTTP/1.1 200 Connection established\r\n\r\n");
   bool go_on = answered;
-  if (answered && port_ == kHttpsPort) go_on = co_await check_hello();
+  if (answered && !raw_) go_on = co_await check_hello();
   if (go_on) {
     using namespace asio::experimental::awaitable_operators;
     co_await (to_origin() && to_guest());
@@ -155,24 +154,7 @@ asio::awaitable<bool> Tunnel::refuse_hello(std::string_view code, std::string no
   co_return false;
 }
 
-/// Tunnels to other ports may carry anything; if it is TLS, its name must be right too.
-asio::awaitable<bool> Tunnel::check_first_bytes() {
-  if (port_ == kHttpsPort) co_return true;
-  if (guest_.input().empty()) {
-    const bool came = co_await guest_.read_more();
-    if (!came) co_return true;
-  }
-  if (guest_.input().front() != kTlsHandshake) co_return true;
-  const bool right = co_await check_hello();
-  co_return right;
-}
-
 asio::awaitable<void> Tunnel::to_origin() {
-  const bool right = co_await check_first_bytes();
-  if (!right) {
-    cut();
-    co_return;
-  }
   while (true) {
     while (!guest_.input().empty()) {
       const std::string_view input = guest_.input();

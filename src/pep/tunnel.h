@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An allowed CONNECT: a TCP connection to a checked address, then bytes both ways with half-close.
-// Nothing is decrypted; the name in the ClientHello must be the name that was decided on.
+// Nothing is decrypted; but for raw TCP the name in the ClientHello must be the name that was decided
+// on.
 #pragma once
 
 #include <chrono>
@@ -15,8 +16,8 @@
 #include "http/host.h"
 #include "pep/answer.h"
 #include "pep/audit_log.h"
+#include "pep/connection.h"
 #include "pep/door.h"
-#include "pep/guest.h"
 
 namespace pinhole::pep {
 
@@ -28,7 +29,8 @@ struct TunnelResult {
 /// Owned by a Session; the guest's connection ends with it.
 class Tunnel {
  public:
-  Tunnel(Door& door, Guest& guest, http::Host host, std::uint16_t port);
+  /// `raw`: nothing is looked at (a `tcp://` rule). Else it is TLS, for `host` by its ClientHello.
+  Tunnel(Door& door, Connection& guest, http::Host host, std::uint16_t port, bool raw);
 
   asio::awaitable<TunnelResult> run(std::vector<http::Endpoint> endpoints);
   void check_deadline(std::chrono::steady_clock::time_point now);
@@ -41,16 +43,16 @@ class Tunnel {
   asio::awaitable<std::optional<Refusal>> connect(std::vector<http::Endpoint> endpoints);
   asio::awaitable<error_code> connect_to(http::Endpoint endpoint);
   asio::awaitable<std::optional<Refusal>> pass_proxy();
-  asio::awaitable<bool> check_first_bytes();
   asio::awaitable<bool> check_hello();
   asio::awaitable<bool> refuse_hello(std::string_view code, std::string note, int alert);
   asio::awaitable<void> to_origin();
   asio::awaitable<void> to_guest();
 
   Door& door_;
-  Guest& guest_;
+  Connection& guest_;
   http::Host host_;
   std::uint16_t port_;
+  bool raw_;
   asio::ip::tcp::socket origin_;
   ExchangeEnd end_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
