@@ -3,21 +3,26 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo up down rm ls status logs exec verify doctor image seed trust policy pep vsockd supervise version"
+_pinhole_commands="demo up down rm ls status logs audit exec verify doctor image seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [seed]="build inspect"
   [policy]="check explain test reload"
+  [audit]="tail query verify"
 )
 declare -gA _pinhole_options=(
   [demo]="--json --keep --accel"
   [up]="--image --disk --cpus --memory --workspace --no-workspace --no-markers --policy --config --no-config --trust
         --user-data --fetch --accel --reset-efi-vars --quiet"
-  [down]="--force"
+  [down]="--force --json"
   [rm]="--force"
   [ls]="--json"
   [status]="--json"
   [logs]="--console --audit --supervisor --status --follow --raw"
+  [audit]=""
+  ["audit tail"]="--file --json --lines --follow"
+  ["audit query"]="--file --json --host --code --rule --action --method --since --until --limit"
+  ["audit verify"]="--file --json --head"
   [exec]="--uid --cwd --env"
   [verify]="--json"
   [doctor]="--json"
@@ -63,6 +68,10 @@ _pinhole_value() {
     "up --workspace" | "up -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
     "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "vsockd --"socket | \
       "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
+    "audit "*" --file") _pinhole_offer_files -f ;;
+    "audit query --action") _pinhole_offer -W "allow deny intercept tunnel raw" ;;
+    "audit "*" --"host | "audit "*" --"code | "audit "*" --"rule | "audit "*" --"method | "audit "*" --"since | \
+      "audit "*" --"until | "audit "*" --"limit | "audit "*" --"lines | "audit "*" -n" | "audit "*" --"head) COMPREPLY=() ;;
     "up --"cpus | "up --"memory | "up --"trust | "policy reload --trust" | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
       "seed build --"image-hash | "seed build --"instance-id | "seed build --"hostname | "pep --"foreign-keys | \
       "pep --"listen | "pep --"vm | "pep --"boot | "pep --"image | "pep --"control-fd | "vsockd --"socket-fd | \
@@ -101,7 +110,7 @@ _pinhole() {
     return
   fi
   case $command in
-    up | down | rm | status | logs | exec | verify | supervise) _pinhole_offer -W "$(_pinhole_names ls)" ;;
+    up | down | rm | status | logs | exec | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "image build") _pinhole_offer_files -f -W base ;;
     "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "seed build" | "seed inspect") _pinhole_offer_files -f ;;

@@ -43,6 +43,7 @@ void add_down(Commands& commands);
 void add_ls(Commands& commands);
 void add_status(Commands& commands);
 void add_logs(Commands& commands);
+void add_audit(Commands& commands);
 void add_rm(Commands& commands);
 void add_verify(Commands& commands);
 void add_doctor(Commands& commands);

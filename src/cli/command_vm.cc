@@ -7,6 +7,7 @@
 #include "base/printable.h"
 #include "base/strings.h"
 #include "cli/app.h"
+#include "cli/denials.h"
 #include "cli/terminal.h"
 #include "cli/vm_access.h"
 #include "config/vm_plan.h"
@@ -148,12 +149,21 @@ Result<int> show_status(const std::string& name, bool as_json) {
   return exit_status(status);
 }
 
-Result<int> down(const std::string& name, bool force) {
+Result<int> down(const std::string& name, bool force, bool as_json) {
   PINHOLE_TRY(const std::string chosen, name_or_only(name));
   PINHOLE_TRY(const Vm vm, find_vm(chosen));
   PINHOLE_TRY(const bool stopped, stop_vm(vm, force));
+  // The VM is down whatever its log says; `audit verify` tells of a log that cannot be read.
+  std::vector<audit::DeniedGroup> groups;
+  if (stopped) groups = audit::denials_of_last_boot(vm.paths.audit_log).value_or(groups);
+  if (as_json) {
+    print_json(json::serialize(
+        json::object{{"name", vm.name}, {"stopped", stopped}, {"denied", denials_json(groups)}}));
+    return 0;
+  }
   print_line(stopped ? fmt::format("{}: stopped", vm.name)
                      : fmt::format("{}: was not running", vm.name));
+  for (const std::string& line : denial_lines(groups)) print_line(line);
   return 0;
 }
 
@@ -207,7 +217,9 @@ void add_down(Commands& commands) {
   auto force = std::make_shared<bool>(false);
   command.add_option("NAME", *name, "the VM (may be left out when there is only one)");
   command.add_flag("--force", *force, "do not wait for the guest to power off");
-  commands.on(command, [=] { return down(*name, *force); });
+  auto as_json = std::make_shared<bool>(false);
+  command.add_flag("--json", *as_json, "print JSON, with what the door refused since the start");
+  commands.on(command, [=] { return down(*name, *force, *as_json); });
 }
 
 void add_rm(Commands& commands) {

@@ -252,7 +252,7 @@ void check_outside(const Vm& vm, const Plan& plan, const std::string& token,
   checks.timed("outside: the audit log has each canary once",
                [&] { return audit_matches(vm, token, plan.end_denied - plan.first_denied); });
   checks.timed("outside: the audit chain", [&]() -> Finding {
-    const auto summary = audit::verify_file(vm.paths.audit_log);
+    const auto summary = audit::verify_log(vm.paths.audit_log);
     if (!summary) return {false, summary.error().message};
     return {true, fmt::format("{} records, head {}", summary->records,
                               summary->head.sha256.substr(0, 16))};

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the door refused, for people.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include <boost/json/array.hpp>
+
+#include "audit/query.h"
+
+namespace pinhole::cli {
+
+/// Lines of a table, at most `most` groups of them and one that says how many are left out; nothing
+/// where nothing was refused.
+std::vector<std::string> denial_lines(std::span<const audit::DeniedGroup> groups,
+                                      std::size_t most = 10);
+/// [{host, code, rule, count, allow}]
+boost::json::array denials_json(std::span<const audit::DeniedGroup> groups);
+
+}  // namespace pinhole::cli
