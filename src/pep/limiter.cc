@@ -2,10 +2,12 @@
 #include "pep/limiter.h"
 
 #include <algorithm>
-#include <cmath>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
+
+#include "audit/reader.h"
 
 namespace pinhole::pep {
 namespace {
@@ -85,10 +87,13 @@ bool Limiter::make_room(Time now) {
 namespace {
 
 void follow(std::optional<RateBucket>& bucket, const std::optional<policy::Rate>& rate,
-            Limiter::Time now) {
+            std::vector<Limiter::Time>& past, Limiter::Time now) {
   if (!rate) return bucket.reset();
   if (bucket) return bucket->set_rate(*rate, now);
-  bucket.emplace(*rate, now);
+  std::ranges::sort(past);
+  bucket.emplace(*rate, past.empty() ? now : std::min(past.front(), now));
+  for (const auto then : past) bucket->take(std::min(then, now));
+  past.clear();
 }
 
 }  // namespace
@@ -103,17 +108,16 @@ std::shared_ptr<Limiter::Account> Limiter::find(const std::string& rule,
     if (!make_room(now)) return nullptr;
     found = rules_.emplace(rule, std::make_shared<Account>()).first;
   }
-  follow(found->second->bucket, limits.rate, now);
+  std::vector<Time> none;
+  const auto past = past_.find(rule);
+  follow(found->second->bucket, limits.rate, past == past_.end() ? none : past->second, now);
+  if (past != past_.end() && past->second.empty()) past_.erase(past);
   return found->second;
-}
-
-void Limiter::update_door(const policy::Limits& limits, Time now) {
-  follow(door_->bucket, limits.rate, now);
 }
 
 std::expected<Limiter::Slot, Limiter::Refused> Limiter::admit(const std::string& rule,
                                                               const Limits& limits, Time now) {
-  update_door(limits.door, now);
+  follow(door_->bucket, limits.door.rate, door_past_, now);
   const auto account = find(rule, limits.rule, now);
   if (!account) return std::unexpected(Refused{.which = "too many rules with limits at once"});
   const std::string owner = "the rule at " + rule;
@@ -144,11 +148,29 @@ std::expected<Limiter::Slot, Limiter::Refused> Limiter::admit(const std::string&
   return slot;
 }
 
-void Limiter::replay(const std::string& rule, const Limits& limits, Time then) {
-  update_door(limits.door, then);
-  if (door_->bucket) door_->bucket->take(then);
-  const auto account = find(rule, limits.rule, then);
-  if (account && account->bucket) account->bucket->take(then);
+void Limiter::remember(const std::string& rule, Time then) {
+  past_[rule].push_back(then);
+  door_past_.push_back(then);
+}
+
+Result<void> recall_budgets(Limiter& limiter, const std::filesystem::path& audit_log,
+                            Limiter::Time now) {
+  constexpr std::chrono::hours kLongestPeriod{24};
+  constexpr std::uint64_t kMostBytes = std::uint64_t{32} << 20;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(audit_log, error)) return {};
+  PINHOLE_TRY(audit::BackwardReader reader, audit::BackwardReader::open(audit_log));
+  while (reader.bytes_read() <= kMostBytes) {
+    PINHOLE_TRY(const auto line, reader.next());
+    if (!line) break;
+    // Most records need no look inside. A guest cannot write this text: its quotes are escaped.
+    if (!line->contains(R"("kind":"decision")") || line->contains(R"("action":"deny")")) continue;
+    const auto entry = audit::parse_entry(*line);
+    if (!entry || entry->action == "intercept") continue;
+    if (entry->time < now - kLongestPeriod) break;
+    limiter.remember(entry->rule, entry->time);
+  }
+  return {};
 }
 
 }  // namespace pinhole::pep

@@ -11,13 +11,14 @@
 #include <cstdint>
 #include <expected>
 #include <filesystem>
-#include <list>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
+#include "base/error.h"
 #include "policy/limits.h"
 
 namespace pinhole::pep {
@@ -85,8 +86,9 @@ class Limiter {
 
   /// Takes one of each rate and a place of each count, or nothing of anything.
   std::expected<Slot, Refused> admit(const std::string& rule, const Limits& limits, Time now);
-  /// One that an earlier process let through; only for rates.
-  void replay(const std::string& rule, const Limits& limits, Time then);
+  /// An exchange that an earlier process let through. It counts, with all others, once a bucket for
+  /// its rule, or for the door, comes into being.
+  void remember(const std::string& rule, Time then);
 
   [[nodiscard]] std::size_t rules() const { return rules_.size(); }
 
@@ -94,10 +96,16 @@ class Limiter {
   std::shared_ptr<Account> find(const std::string& rule, const policy::RuleLimits& limits,
                                 Time now);
   bool make_room(Time now);
-  void update_door(const policy::Limits& limits, Time now);
-
   std::shared_ptr<Account> door_ = std::make_shared<Account>();
   std::unordered_map<std::string, std::shared_ptr<Account>> rules_;
+  std::unordered_map<std::string, std::vector<Time>> past_;
+  std::vector<Time> door_past_;
 };
+
+/// Gives `limiter` what the audit log says of the last day, the longest period of a rate; of at most
+/// 32 MiB of records (some 80,000), so a higher rate than that per day starts anew with a process.
+/// A CONNECT that is looked into ("intercept") does not count, its requests do.
+Result<void> recall_budgets(Limiter& limiter, const std::filesystem::path& audit_log,
+                            Limiter::Time now);
 
 }  // namespace pinhole::pep

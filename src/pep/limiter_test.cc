@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "audit/writer.h"
+#include "sys/files.h"
+
 namespace pinhole::pep {
 namespace {
 
@@ -107,9 +110,35 @@ TEST_F(LimiterTest, SlotMayOutliveTheLimiter) {
 
 TEST_F(LimiterTest, ReplayedExchangesCount) {
   const auto rule = rated(3, 60s);
-  for (const auto ago : {90s, 80s, 10s, 5s}) limiter_.replay("p:1", {rule, door_}, now_ - ago);
+  for (const auto ago : {90s, 80s, 10s, 5s}) limiter_.remember("p:1", now_ - ago);
   EXPECT_EQ(ask(rule), "");
   EXPECT_EQ(ask(rule), "3/min of the rule at p:1");
+}
+
+TEST_F(LimiterTest, RememberedExchangesCountForTheDoorToo) {
+  door_.rate = policy::Rate{2, std::chrono::hours(24)};
+  limiter_.remember("p:1", now_ - 1s);
+  limiter_.remember("p:2", now_ - 2s);
+  EXPECT_EQ(ask({}, "p:3"), "2/day of the whole door");
+  now_ += 12h;
+  EXPECT_EQ(ask({}, "p:3"), "");
+}
+
+TEST_F(LimiterTest, BudgetsComeBackFromTheAuditLog) {
+  const auto folder = sys::TempDir::make().value();
+  const auto path = folder.path() / "audit.jsonl";
+  EXPECT_TRUE(recall_budgets(limiter_, path, now_));  // there is none yet
+  EXPECT_TRUE(recall_budgets(limiter_, "/dev/null", now_));
+  {
+    auto writer = audit::Writer::open(path, {"web", "b"}).value();
+    for (const char* action : {"allow", "deny", "intercept", "tunnel"})
+      ASSERT_TRUE(writer.append({.rule = "p:1", .action = action}));
+    ASSERT_TRUE(writer.append({.kind = audit::Kind::end, .rule = "p:1"}));
+  }
+  now_ = std::chrono::system_clock::now();
+  ASSERT_TRUE(recall_budgets(limiter_, path, now_));
+  EXPECT_EQ(ask(rated(3, std::chrono::hours(24))), "");
+  EXPECT_EQ(ask(rated(3, std::chrono::hours(24))), "3/day of the rule at p:1");
 }
 
 TEST_F(LimiterTest, ChangedRateKeepsTheShareThatIsLeft) {

@@ -173,6 +173,10 @@ Result<void> run_program(const Options& options) {
     PINHOLE_TRY(door.vault, make_vault(door.policy, door.placeholder_seed));
     door.tls_server.emplace(std::move(credentials->authority));
   }
+  // Without its past a rate gives more than it should: worth a word, no reason to stay shut.
+  if (auto recalled = recall_budgets(door.limiter, options.audit, std::chrono::system_clock::now());
+      !recalled)
+    log(LogLevel::warning, "rates start anew: {}", recalled.error().message);
   Program program(context, door, std::move(canary), std::move(listener));
   auto outcome = program.start(options);
   if (outcome) outcome = seal_program(options, door.audit);
