@@ -76,5 +76,40 @@ TEST(TunnelTest, ConnectIsRefusedWhereRulesLookInside) {
   EXPECT_EQ(origin.connections(), 0);
 }
 
+TEST(TunnelTest, RawRuleCarriesAnythingOnItsPortAlone) {
+  Origin origin([](Peer& peer) {
+    peer.send("220 the server speaks first\r\n");
+    peer.send("got " + peer.read_exactly(5));
+  });
+  Proxy proxy({.policy = fmt::format("version: 1\negress: {{allow: [\"tcp://db.test:5432\"]}}\n"
+                                     "internal: [\"db.test:5432 -> 127.0.0.1:{0}\", "
+                                     "\"db.test:5433 -> 127.0.0.1:{0}\"]\n",
+                                     origin.port()),
+               .authority = true});
+  Peer peer = proxy.connect();
+  peer.send("CONNECT db.test:5432 HTTP/1.1\r\nHost: db.test:5432\r\n\r\n");
+  EXPECT_EQ(peer.read_until("\r\n\r\n"), "HTTP/1.1 200 Connection established\r\n\r\n");
+  EXPECT_EQ(peer.read_until("\r\n"), "220 the server speaks first\r\n");
+  peer.send("\x16\x03\x01\x02\x03");
+  EXPECT_EQ(peer.read_exactly(9), "got \x16\x03\x01\x02\x03");
+  const Answer other = proxy.ask("CONNECT db.test:5433 HTTP/1.1\r\nHost: db.test:5433\r\n\r\n");
+  EXPECT_EQ(other.status(), 403);
+  EXPECT_EQ(origin.connections(), 1);
+  EXPECT_THAT(proxy.audit_text(),
+              HasSubstr(R"("url":"db.test:5432","rule":"policy.yaml:2","action":"raw")"));
+}
+
+TEST(TunnelTest, TunnelRuleIsNotLookedIntoEvenWithAnAuthority) {
+  const std::string hello = testing::client_hello("origin.test");
+  Origin origin([&](Peer& peer) { peer.send(peer.read_exactly(hello.size())); });
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "{host: origin.test, tls: tunnel}"),
+               .authority = true});
+  Peer peer = proxy.connect();
+  peer.send("CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n" + hello);
+  EXPECT_EQ(peer.read_until("\r\n\r\n"), "HTTP/1.1 200 Connection established\r\n\r\n");
+  EXPECT_EQ(peer.read_exactly(hello.size()), hello);
+  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("action":"tunnel")"));
+}
+
 }  // namespace
 }  // namespace pinhole::pep
