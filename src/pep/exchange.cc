@@ -63,6 +63,7 @@ void Exchange::begin() {
   received_ = 0;
   failure_.reset();
   failure_status_ = 0;
+  informational_ = 0;
   running_ = true;
   connected_ = continued_ = head_done_ = done_ = guest_gone_ = false;
   build_headers();
@@ -129,7 +130,12 @@ bool Exchange::try_next_endpoint() {
   ++endpoint_;
   failure_.reset();
   done_ = false;
-  return start_transfer().has_value();
+  if (auto started = start_transfer(); !started) {
+    set_failure("tls_error", started.error().message);
+    done_ = true;
+    return false;
+  }
+  return true;
 }
 
 asio::awaitable<void> Exchange::settle() {
@@ -151,6 +157,11 @@ ExchangeResult Exchange::result() {
     if (received_ > 0) out.end.response_digest = digests_->response.finish_hex();
   }
   if (guest_gone_) out.end.note = "the guest left";
+  // Texts of an origin that knows a secret may hold it, also cut so that it would not be found.
+  const bool is_origins =
+      failure_ && (failure_->code == "upstream_error" || failure_->code == "tls_error");
+  if (is_origins && job_.masks)
+    failure_->message = "the details are left out, because the origin may know a secret";
   if (failure_) {
     out.end.code = failure_->code;
     out.end.note = failure_->message;
@@ -199,6 +210,11 @@ bool Exchange::take_head() {
   const ResponseHead& head = reader_.head();
   if (head.status == 101) {
     set_failure("upstream_error", "the origin switched protocols without being asked");
+    return false;
+  }
+  if (head.status < 200 && ++informational_ > kMostInformational) {
+    set_failure("constraint_violation",
+                fmt::format("the origin sent more than {} interim answers", kMostInformational));
     return false;
   }
   if (head.status < 200) {  // early hints and the like; our own 100 was sent by on_connected()
@@ -369,6 +385,8 @@ void Exchange::time_out(std::string message) {
 
 void Exchange::guest_gone() {
   guest_gone_ = true;
+  // At once, and not when a write that the guest does not take is over.
+  if (running_ && transfer_) transfer_->cancel();
   changed_.notify();
 }
 

@@ -113,6 +113,8 @@ class Exchange final : private TransferListener {
   std::optional<Digests> digests_;  // of the bodies as they went, where the audit wants them
   std::optional<TransferFailure> failure_;
   int failure_status_ = 0;
+  static constexpr int kMostInformational = 32;  // 1xx answers of one exchange
+  int informational_ = 0;
   bool running_ = false;
   bool connected_ = false;
   bool continued_ = false;  // the guest was told to go on with its body

@@ -289,5 +289,25 @@ TEST(ExchangeTest, ThirtyTwoMebibytesEachWayWithSlowReaders) {
   EXPECT_EQ(read_answer(writer).body, "same");
 }
 
+TEST(ExchangeTest, InterimAnswersWithoutEndAreCut) {
+  Origin origin([](Peer& peer) {
+    const std::string head = peer.read_until("\r\n\r\n");
+    const int count = head.starts_with("GET /few") ? 3 : 100;
+    for (int i = 0; i < count; ++i) peer.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+    peer.send(testing::ok("x"));
+  });
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test")});
+  const auto last_status = [&](const std::string& path) {
+    Peer peer = proxy.connect();
+    peer.send("GET http://origin.test/" + path + " HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+    Answer answer = read_answer(peer);
+    while (answer.status() == 103) answer = read_answer(peer);
+    return answer.status();
+  };
+  EXPECT_EQ(last_status("few"), 200);
+  EXPECT_EQ(last_status("many"), 502);
+  EXPECT_THAT(proxy.audit_text(), HasSubstr("more than 32 interim answers"));
+}
+
 }  // namespace
 }  // namespace pinhole::pep

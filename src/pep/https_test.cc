@@ -27,6 +27,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = ("secret of " + self.path).encode()
         if self.path == "/echo": body = repr(self.headers.items()).encode()
+        if self.path == "/broken":
+            self.wfile.write(("HTTP/1.1 200 OK\r\n" + self.headers["Authorization"] + "\r\n\r\n").encode())
+            self.close_connection = True
+            return
         self.send_response(200)
         if self.path == "/echo": self.send_header("X-Echo", self.headers.get("Authorization", ""))
         self.send_header("Content-Length", str(len(body)))
@@ -248,6 +252,10 @@ TEST_F(HttpsOrigin, SecretGoesInAndItsEchoComesBackAsThePlaceholder) {
   EXPECT_THAT(answer, HasSubstr("X-Echo: Bearer " + placeholder));
   EXPECT_THAT(answer, HasSubstr("'Bearer " + placeholder));
   EXPECT_EQ(answer.find(value), std::string::npos);
+  const std::string broken =
+      ask_inside(proxy, "origin.test:443", "origin.test", get("/broken", header));
+  EXPECT_THAT(broken, HasSubstr(R"("code":"upstream_error")"));
+  EXPECT_EQ(broken.find("0123456789"), std::string::npos);
   EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test",
                          get("/echo", "X-Other: " + placeholder + "\r\n")),
               HasSubstr(R"("code":"secret_blocked")"));

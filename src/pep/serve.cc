@@ -118,8 +118,10 @@ asio::awaitable<Served> serve(Door* door, Exchange* exchange, const http::Reques
   if (!slot) co_return refused(*door, *note, slot.error());
   if (auto unwritten = record_allowed(*door, *note)) co_return Served{.refusal = unwritten};
 
-  UnderWay here(door->under_way, request, [exchange] {
-    if (exchange->running()) exchange->guest_gone();
+  UnderWay here(door->under_way, request, [exchange, client] {
+    if (!exchange->running()) return;
+    exchange->guest_gone();
+    client->abort();
   });
   auto endpoints = co_await find_addresses(door, head->url.host, head->url.port);
   if (!endpoints) {

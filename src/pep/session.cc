@@ -177,7 +177,12 @@ asio::awaitable<bool> Session::serve_one() {
 asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote note) {
   client_.begin(head);
   Served served = co_await serve(&door_, &exchange_, &head, &note, &client_);
-  if (!served.refusal) co_return served.whole&& client_.keep_alive() && !last_;
+  if (!served.refusal) {
+    const bool keep = served.whole && client_.keep_alive() && !last_;
+    // An answer that ends with the connection ends as TLS wants it; a cut one does not.
+    if (served.whole && !keep) guest_.shutdown_send();
+    co_return keep;
+  }
   // Where the body was begun its rest is somewhere on the way.
   const bool begun = has_body(head) && client_.body_begun();
   const bool more =
@@ -226,6 +231,10 @@ asio::awaitable<bool> Session::pass_unseen(http::RequestHead head, RequestNote n
   UnderWay here(door_.under_way, request, [this] { close(); });
   TunnelResult result;
   auto endpoints = co_await find_addresses(&door_, head.url.host, head.url.port);
+  if (here.was_cut() || !guest_.is_open()) {
+    write_end(note, {.note = here.was_cut() ? std::string(kCutByReload) : "the guest left"});
+    co_return false;
+  }
   if (endpoints) {
     tunnel_.emplace(door_, guest_, head.url.host, head.url.port, raw);
     result = co_await tunnel_->run(*std::move(endpoints));
