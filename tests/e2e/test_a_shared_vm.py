@@ -165,7 +165,9 @@ def test_status_names_every_process(home, vm):
 def test_down_leaves_nothing_and_status_says_why(home, vm):
     # The last test of this file: the VM has served its purpose.
     pids = home.json("status", vm)["processes"].values()
-    assert home.ok("down", vm, timeout=150).stdout == f"{vm}: stopped\n"
+    told = home.ok("down", vm, timeout=150).stdout
+    assert told.startswith(f"{vm}: stopped\nrefused at the door: "), told
+    assert "denied_by_policy" in told
     assert not any(alive(pid) for pid in pids)
     assert processes_of(f"{home.root}/") == []
     status = home.json("status", vm)
