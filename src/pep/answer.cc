@@ -28,6 +28,8 @@ constexpr std::array kCodes = {
     CodeRow{"ech_not_allowed", 403, "Forbidden", "encrypted client hello", "http_request_denied"},
     CodeRow{"secret_blocked", 403, "Forbidden", "a secret may not go there", "http_request_denied"},
     CodeRow{"secret_missing", 403, "Forbidden", "a secret has no value", "http_request_denied"},
+    CodeRow{"proxy_authentication_required", 407, "Proxy Authentication Required",
+            "the proxy's token is missing", "http_request_denied"},
     CodeRow{"rate_limited", 429, "Too Many Requests", "a rate limit was passed",
             "http_request_denied"},
     CodeRow{"constraint_violation", 413, "Content Too Large", "a limit was passed",
@@ -156,6 +158,8 @@ Answer make_answer(const Refusal& refusal, const AnswerContext& context) {
       {"Content-Length", std::to_string(answer.body.size())},
       {"Cache-Control", "no-store"},
   };
+  if (answer.status == 407)  // RFC 9110 §15.5.8
+    answer.headers.push_back({"Proxy-Authenticate", "Basic realm=\"pinhole\""});
   if (refusal.retry_after)
     answer.headers.push_back({"Retry-After", std::to_string(refusal.retry_after->count())});
   if (context.method == "HEAD") answer.body.clear();

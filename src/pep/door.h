@@ -14,6 +14,7 @@
 #include "pep/audit_log.h"
 #include "pep/curl_driver.h"
 #include "pep/limiter.h"
+#include "pep/proxy_auth.h"
 #include "pep/resolver.h"
 #include "pep/under_way.h"
 #include "policy/policy.h"
@@ -83,6 +84,8 @@ struct Door {
   Resolver resolver;
   CurlDriver curl;
   TrustStores trust;
+  /// Where set, each request to the proxy itself has to show it.
+  std::optional<ProxyToken> token;
   /// With --authority: accepts TLS in the name of whatever host the guest asked for.
   std::optional<tls::Server> tls_server;
   tls::Client tls_client;

@@ -339,7 +339,9 @@ asio::awaitable<void> H2Session::serve_stream(H2Session* self, Stream* stream) {
     const http::RequestHead* const head = stream->head ? &*stream->head : nullptr;
     if (head != nullptr) {
       stream->note = begin_request(self->door_, *head);
-      served = co_await serve(&self->door_, &stream->exchange, head, &stream->note, &client);
+      if (!self->inside_) served.refusal = ask_for_token(self->door_, *head, stream->note);
+      if (!served.refusal)
+        served = co_await serve(&self->door_, &stream->exchange, head, &stream->note, &client);
     } else {
       served.refusal = refuse_unread(self->door_, stream->note, stream->head.error());
     }

@@ -35,12 +35,14 @@ policy::Policy compile(const std::string& text) {
 /// An H2Session over one end of a socket pair, in a thread.
 class H2Door {
  public:
-  explicit H2Door(const std::string& policy, Times times = {}, std::optional<Inside> inside = {}) {
+  explicit H2Door(const std::string& policy, Times times = {}, std::optional<Inside> inside = {},
+                  std::string_view token = {}) {
     policy::Policy rules = compile(policy);
     AuditLog log = AuditLog::open(folder_.path() / "audit.jsonl",
                                   {.vm = "t", .boot = "b", .image = "", .policy = rules.hash()})
                        .value();
     door_ = std::make_unique<Door>(context_, std::move(rules), std::move(log), times);
+    if (!token.empty()) door_->token = ProxyToken::make(token).value();
     int ends[2];
     EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
     peer_ = Fd(ends[1]);
@@ -256,6 +258,16 @@ TEST(H2, AllowedRequestIsCarriedOut) {
   EXPECT_EQ(reply.error, 0U);
   EXPECT_EQ(seen, "GET /a~b?q=1 HTTP/1.1\r\nHost: origin.test\r\nx-mine: 1\r\n\r\n");
   EXPECT_THAT(door.audit_text(), HasSubstr(R"("url":"http://origin.test/a~b?q=*")"));
+}
+
+TEST(H2, ProxyAsksForItsTokenWithEachRequest) {
+  Origin origin(testing::answer_each([](const std::string&) { return testing::ok("x"); }));
+  H2Door door(testing::policy_for(origin.port(), "origin.test"), {}, {}, "0123456789abcdef");
+  H2Peer peer(door.peer());
+  const Fields token{{"proxy-authorization", "Bearer 0123456789abcdef"}};
+  EXPECT_EQ(peer.ask(request("GET", "/", {})).status, 407);
+  EXPECT_EQ(peer.ask(request("GET", "/", token)).status, 200);
+  EXPECT_EQ(peer.ask(request("GET", "/", {})).status, 407);
 }
 
 TEST(H2, DeniedRequestIsExplainedAsInHttp1) {

@@ -87,6 +87,7 @@ class Proxy {
     std::filesystem::path audit = {};  // a file in the folder where empty
     bool canary = false;
     bool authority = false;  // looks into TLS; see ca_file()
+    std::string token = {};  // each request to the proxy has to show it
     /// Values of the policy's secrets, by name; only with an authority.
     std::map<std::string, std::string> secrets = {};
   };

@@ -185,6 +185,7 @@ Proxy::Proxy(Setup setup)
     for (const auto& [name, value] : setup.secrets)
       PINHOLE_CHECK(door_->vault.set_value(name, value).has_value());
   }
+  if (!setup.token.empty()) door_->token = ProxyToken::make(setup.token).value();
   server_ = std::make_unique<Server>(*door_, sys::listen_unix(folder_.path() / "door").value());
   server_->start();
   thread_ = std::thread([this] { context_.run(); });

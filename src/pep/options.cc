@@ -44,6 +44,30 @@ Result<void> add_policy(Options& options, std::string_view value) {
   return {};
 }
 
+/// 127.0.0.1:3128 or [::1]:0; http::parse_endpoint() knows no port 0.
+std::optional<http::Endpoint> parse_tcp(std::string_view text) {
+  const bool any_port = text.ends_with(":0");
+  auto endpoint =
+      http::parse_endpoint(any_port ? std::string(text).replace(text.size() - 1, 1, "1") : text);
+  if (endpoint && any_port) endpoint->port = 0;
+  return endpoint;
+}
+
+Result<void> set_listen_tcp(Options& options, std::string_view text) {
+  const auto endpoint = parse_tcp(text);
+  if (!endpoint) {
+    return usage_error(
+        fmt::format("--listen tcp:{}: give an address and a port, as in tcp:127.0.0.1:3128", text));
+  }
+  if (http::classify(endpoint->address).name != "loopback") {
+    return usage_error(fmt::format(
+        "--listen tcp:{}: only 127.0.0.1 and [::1] are possible, since the token comes in clear",
+        text));
+  }
+  options.listen_tcp = endpoint;
+  return {};
+}
+
 Result<void> set_listen(Options& options, std::string_view value) {
   if (value.starts_with("fd:")) {
     PINHOLE_TRY(options.listen_fd, parse_fd(value.substr(3)));
@@ -53,7 +77,8 @@ Result<void> set_listen(Options& options, std::string_view value) {
     options.listen_path = value.substr(5);
     return {};
   }
-  return usage_error(fmt::format("--listen {}: give unix:PATH or fd:N", value));
+  if (value.starts_with("tcp:")) return set_listen_tcp(options, value.substr(4));
+  return usage_error(fmt::format("--listen {}: give unix:PATH, tcp:127.0.0.1:PORT or fd:N", value));
 }
 
 Result<void> set_log_level(Options& options, std::string_view value) {
@@ -78,6 +103,16 @@ constexpr std::array kFlags = {
            return {};
          }},
     Flag{"--listen", true, set_listen},
+    Flag{"--token-file", true,
+         [](Options& options, std::string_view value) -> Result<void> {
+           options.token_file = value;
+           return {};
+         }},
+    Flag{"--placeholders", true,
+         [](Options& options, std::string_view value) -> Result<void> {
+           options.placeholders = value;
+           return {};
+         }},
     Flag{"--audit", true,
          [](Options& options, std::string_view value) -> Result<void> {
            options.audit = value;
@@ -140,10 +175,24 @@ std::unexpected<Error> unknown_flag(std::string_view name) {
                   close ? fmt::format("; did you mean {}?", *close) : std::string()));
 }
 
+Result<void> check_listen(const Options& options) {
+  const int given = static_cast<int>(!options.listen_path.empty()) +
+                    static_cast<int>(options.listen_fd.has_value()) +
+                    static_cast<int>(options.listen_tcp.has_value());
+  if (given == 0) return usage_error("--listen is missing");
+  if (given > 1) return usage_error("--listen can be given once");
+  if (options.listen_tcp && options.token_file.empty()) {
+    return usage_error(
+        "--listen tcp: needs --token-file FILE: every user of this host reaches the port");
+  }
+  return {};
+}
+
 }  // namespace
 
 const std::string_view kUsage =
-    "usage: pinhole pep --policy [LAYER=]FILE … --listen unix:PATH|fd:N --audit FILE [options]\n"
+    "usage: pinhole pep --policy [LAYER=]FILE … --listen unix:PATH|tcp:127.0.0.1:PORT|fd:N\n"
+    "                   --audit FILE [options]\n"
     "\n"
     "An HTTP proxy that lets through what the policy allows and writes each decision down.\n"
     "\n"
@@ -153,6 +202,13 @@ const std::string_view kUsage =
     "  --foreign-keys A,B      top-level keys of those files that are not the policy's\n"
     "  --listen unix:PATH      where programs reach the proxy; fd:N is an inherited listening "
     "socket\n"
+    "  --listen tcp:127.0.0.1:PORT\n"
+    "                          the same, for whoever shows the token; [::1] too. Port 0: any that "
+    "is\n"
+    "                          free; the line \"ready\" tells which\n"
+    "  --token-file FILE       mode 0600, 16 bytes or more; programs show it as the password of "
+    "the\n"
+    "                          proxy's address: http://x:TOKEN@127.0.0.1:PORT\n"
     "  --audit FILE            the audit log, continued if it exists\n"
     "  --vm NAME --boot ID --image HASH\n"
     "                          written into the audit log\n"
@@ -161,13 +217,18 @@ const std::string_view kUsage =
     "it is not\n"
     "  --create-authority DIR --vm NAME\n"
     "                          make that authority where it is missing, check it, and end\n"
+    "  --placeholders FILE     written at the start: a JSON object of the secrets' names and what "
+    "programs\n"
+    "                          use in their place\n"
     "  --canary                answer GET http://canary.pinhole.internal/ from an origin of its "
     "own\n"
     "  --resolv-conf FILE      name servers (/etc/resolv.conf); read again when it changes\n"
     "  --log-level LEVEL       error, warning, info, debug\n"
     "\n"
     "example:\n"
-    "  pinhole pep --policy policy.yaml --listen unix:/tmp/door.sock --audit audit.jsonl\n";
+    "  pinhole pep --policy policy.yaml --listen unix:/tmp/door.sock --audit audit.jsonl\n"
+    "  pinhole pep --policy policy.yaml --listen tcp:127.0.0.1:3128 --token-file token "
+    "--audit audit.jsonl\n";
 
 Result<Options> parse_options(std::span<const std::string_view> arguments) {
   Options options;
@@ -192,8 +253,10 @@ Result<Options> parse_options(std::span<const std::string_view> arguments) {
     if (options.vm.empty()) return usage_error("--create-authority needs --vm NAME");
     return options;
   }
-  if (options.listen_path.empty() && !options.listen_fd) return usage_error("--listen is missing");
+  PINHOLE_TRY_VOID(check_listen(options));
   if (options.audit.empty()) return usage_error("--audit is missing: no decision without a record");
+  if (!options.placeholders.empty() && options.authority.empty())
+    return usage_error("--placeholders needs --authority DIR, which holds their seed");
   return options;
 }
 

@@ -35,12 +35,62 @@ TEST(PepOptions, MistakesAreNamed) {
   };
   EXPECT_EQ(message({"--audit", "x"}), "--listen is missing");
   EXPECT_EQ(message({"--listen", "unix:x"}), "--audit is missing: no decision without a record");
-  EXPECT_EQ(message({"--listen", "tcp:1"}), "--listen tcp:1: give unix:PATH or fd:N");
+  EXPECT_EQ(message({"--listen", "x:1"}),
+            "--listen x:1: give unix:PATH, tcp:127.0.0.1:PORT or fd:N");
+  EXPECT_EQ(message({"--listen", "unix:x", "--listen", "fd:4", "--audit", "a"}),
+            "--listen can be given once");
   EXPECT_EQ(message({"--listen"}), "--listen needs a value");
   EXPECT_EQ(message({"--canary=1"}), "--canary takes no value");
   EXPECT_EQ(message({"--control-fd", "1"}), "\"1\" is not a descriptor number from 3 up");
   EXPECT_EQ(message({"--polcy", "x"}), "unknown argument \"--polcy\"; did you mean --policy?");
   EXPECT_EQ(parse({"x"}).error().exit_status, 2);
+}
+
+TEST(PepOptions, PortsAreOfLoopbackAndNeedAToken) {
+  const auto listen = [](std::string_view where) {
+    const auto options =
+        parse({"--listen", where, "--token-file", "/run/token", "--audit", "a.jsonl"});
+    return options ? http::to_string(*options->listen_tcp) : options.error().message;
+  };
+  EXPECT_EQ(listen("tcp:127.0.0.1:3128"), "127.0.0.1:3128");
+  EXPECT_EQ(listen("tcp:127.0.0.1:0"), "127.0.0.1:0");
+  EXPECT_EQ(listen("tcp:[::1]:3128"), "[::1]:3128");
+  for (const char* where : {"tcp:0.0.0.0:3128", "tcp:192.168.1.2:3128", "tcp:[::]:3128",
+                            "tcp:[::ffff:127.0.0.1]:3128", "tcp:[fe80::1]:0"}) {
+    EXPECT_EQ(listen(where),
+              fmt::format("--listen {}: only 127.0.0.1 and [::1] are possible, since the token "
+                          "comes in clear",
+                          where));
+  }
+  for (const char* where : {"tcp:", "tcp:3128", "tcp:localhost:3128", "tcp:127.0.0.1",
+                            "tcp:127.0.0.1:", "tcp:127.0.0.1:65536", "tcp:127.1:3128",
+                            "tcp:127.0.0.1:00", "tcp:::1:3128"}) {
+    EXPECT_EQ(
+        listen(where),
+        fmt::format("--listen {}: give an address and a port, as in tcp:127.0.0.1:3128", where));
+  }
+  EXPECT_EQ(parse({"--listen", "tcp:127.0.0.1:0", "--audit", "a"}).error().message,
+            "--listen tcp: needs --token-file FILE: every user of this host reaches the port");
+  // A unix socket has its own permissions; a token besides is possible.
+  EXPECT_TRUE(parse({"--listen", "unix:x", "--audit", "a"}));
+  EXPECT_TRUE(parse({"--listen", "unix:x", "--audit", "a", "--token-file", "t"}));
+}
+
+TEST(PepOptions, PlaceholdersNeedTheirSeed) {
+  EXPECT_EQ(parse({"--listen", "unix:x", "--audit", "a", "--placeholders", "p"}).error().message,
+            "--placeholders needs --authority DIR, which holds their seed");
+  EXPECT_TRUE(
+      parse({"--listen", "unix:x", "--audit", "a", "--placeholders", "p", "--authority", "d"}));
+}
+
+TEST(Answer, AsksForATokenAsHttpDoes) {
+  const auto answer = make_answer({.code = "proxy_authentication_required", .detail = "d"}, {});
+  EXPECT_EQ(answer.status, 407);
+  EXPECT_EQ(answer.reason, "Proxy Authentication Required");
+  EXPECT_EQ(*http::find_header(answer.headers, "proxy-authenticate"), "Basic realm=\"pinhole\"");
+  EXPECT_EQ(http::find_header(make_answer({.code = "denied_by_policy"}, {}).headers,
+                              "proxy-authenticate"),
+            nullptr);
 }
 
 TEST(Answer, IsTheShapeOfEveryRefusal) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pep/program.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -15,10 +14,10 @@
 #include "pep/control.h"
 #include "pep/credentials.h"
 #include "pep/door.h"
+#include "pep/listener.h"
 #include "pep/seal.h"
 #include "pep/server.h"
 #include "sys/files.h"
-#include "sys/unix_socket.h"
 #include "yaml/yaml.h"
 
 namespace pinhole::pep {
@@ -38,18 +37,6 @@ Result<policy::Policy> load_policy(const Options& options, const std::optional<C
   std::vector<policy::Builtin> builtins;
   if (canary) builtins.push_back(canary->rule());
   return policy::Policy::compile(std::move(layers), std::move(builtins));
-}
-
-Result<Fd> inherited(int number) {
-  if (::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) return fail("descriptor {} is not open", number);
-  const int flags = ::fcntl(number, F_GETFL);
-  ::fcntl(number, F_SETFL, flags | O_NONBLOCK);
-  return Fd(number);
-}
-
-Result<Fd> open_listener(const Options& options) {
-  if (options.listen_fd) return inherited(*options.listen_fd);
-  return sys::listen_unix(options.listen_path);
 }
 
 /// The parts of the running process, in the order in which they start; the reverse is the order of
@@ -152,6 +139,10 @@ Result<void> run_program(const Options& options) {
     error.exit_status = 2;
     return fail(std::move(error));
   }
+  std::optional<ProxyToken> token;
+  if (!options.token_file.empty()) {
+    PINHOLE_TRY(token, ProxyToken::read(options.token_file));
+  }
   PINHOLE_TRY(AuditLog audit, AuditLog::open(options.audit, {.vm = options.vm,
                                                              .boot = options.boot,
                                                              .image = options.image,
@@ -160,7 +151,7 @@ Result<void> run_program(const Options& options) {
   if (!options.authority.empty()) {
     PINHOLE_TRY(credentials, load_credentials(options.authority));
   }
-  PINHOLE_TRY(Fd listener, open_listener(options));
+  PINHOLE_TRY(Listener listener, open_listener(options));
   say_what_holds(options, *policy);
   // A log that cannot be written now may be writable later; until then every request is refused.
   if (auto started = audit.start(); !started) log(LogLevel::error, "{}", started.error().message);
@@ -177,11 +168,12 @@ Result<void> run_program(const Options& options) {
   if (auto recalled = recall_budgets(door.limiter, options.audit, std::chrono::system_clock::now());
       !recalled)
     log(LogLevel::warning, "rates start anew: {}", recalled.error().message);
-  Program program(context, door, std::move(canary), std::move(listener));
+  door.token = token;
+  Program program(context, door, std::move(canary), std::move(listener.socket));
   auto outcome = program.start(options);
   if (outcome) outcome = seal_program(options, door.audit);
   if (outcome) {
-    log(LogLevel::info, "ready, policy {}", door.policy.hash());
+    log(LogLevel::info, "ready on {}, policy {}", listener.place, door.policy.hash());
     context.run();
     outcome = program.sealed();
   }

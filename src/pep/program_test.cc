@@ -31,9 +31,12 @@ using ::testing::StartsWith;
 class Program : public ::testing::Test {
  protected:
   void start(const std::string& policy, bool canary = false) {
+    start(policy, {.listen_path = door_, .canary = canary});
+  }
+  void start(const std::string& policy, Options options) {
     auto [ours, theirs] = sys::socket_pair().value();
-    Options options{
-        .listen_path = door_, .audit = audit_, .control_fd = theirs.get(), .canary = canary};
+    options.audit = audit_;
+    options.control_fd = theirs.get();
     if (!policy.empty()) {
       std::ofstream(folder_.path() / "policy.yaml") << policy;
       options.policies.push_back({.path = folder_.path() / "policy.yaml"});
@@ -210,6 +213,56 @@ TEST_F(Program, AsksTheNameServersOfThePolicy) {
   EXPECT_EQ(refused.status(), 502);
   EXPECT_THAT(refused.body, HasSubstr(R"("code":"dns_error")"));
   ::shutdown(server.get(), SHUT_RDWR);
+}
+
+/// Bound to `address` and listening.
+Fd tcp_listener(in_addr_t address, sockaddr_in& bound) {
+  Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  bound = {.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(address)}, .sin_zero = {}};
+  socklen_t size = sizeof bound;
+  EXPECT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&bound), size), 0);
+  EXPECT_EQ(::listen(listener.get(), 8), 0);
+  EXPECT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&bound), &size), 0);
+  return listener;
+}
+
+TEST_F(Program, ServesAnInheritedPortToWhoeverShowsTheToken) {
+  const fs::path token = folder_.path() / "token";
+  ASSERT_TRUE(sys::write_file_atomic(token, "0123456789abcdef\n"));
+  sockaddr_in address{};
+  Fd listener = tcp_listener(INADDR_LOOPBACK, address);
+  start("version: 1\n", {.listen_fd = listener.get(), .token_file = token, .canary = true});
+  control_->read_until("\n");
+  Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  Peer peer(std::move(socket));
+  const std::string request =
+      "GET http://canary.pinhole.internal/ HTTP/1.1\r\nHost: canary.pinhole.internal\r\n";
+  peer.send(request + "\r\n");
+  EXPECT_EQ(read_answer(peer).status(), 407);
+  peer.send(request + "Proxy-Authorization: Bearer 0123456789abcdef\r\n\r\n");
+  EXPECT_EQ(read_answer(peer).body, "pinhole canary\n");
+}
+
+TEST_F(Program, InheritedPortsNeedATokenAndLoopback) {
+  const fs::path token = folder_.path() / "token";
+  ASSERT_TRUE(sys::write_file_atomic(token, "0123456789abcdef\n"));
+  sockaddr_in address{};
+  Fd loopback = tcp_listener(INADDR_LOOPBACK, address);
+  start("version: 1\n", {.listen_fd = loopback.get()});
+  EXPECT_EQ(wait(), 1);
+  Fd any = tcp_listener(INADDR_ANY, address);
+  start("version: 1\n", {.listen_fd = any.get(), .token_file = token});
+  EXPECT_EQ(wait(), 1);
+}
+
+TEST_F(Program, TokenFileThatOthersCanReadStartsNothing) {
+  const fs::path token = folder_.path() / "token";
+  ASSERT_TRUE(sys::write_file_atomic(token, "0123456789abcdef\n", 0644));
+  start("version: 1\n", {.listen_path = door_, .token_file = token});
+  EXPECT_EQ(wait(), 1);
+  EXPECT_FALSE(fs::exists(door_));
+  EXPECT_FALSE(fs::exists(audit_));
 }
 
 TEST_F(Program, EndOfTheControlSocketEndsItInOrder) {

@@ -6,17 +6,34 @@
 #include <utility>
 #include <vector>
 
+#include <sys/socket.h>
+
+#include <boost/asio/ip/tcp.hpp>
+
 #include "base/log.h"
 
 namespace pinhole::pep {
 
 using std::chrono::steady_clock;
 
+namespace {
+
+asio::generic::stream_protocol protocol_of(int socket) {
+  int family = AF_UNIX;
+  socklen_t size = sizeof family;
+  ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size);
+  return {family, 0};
+}
+
+}  // namespace
+
 Server::Server(Door& door, Fd listener)
     : door_(door),
-      acceptor_(door.context, asio::local::stream_protocol(), listener.release()),
+      acceptor_(door.context, protocol_of(listener.get()), listener.get()),
       tick_(door.context),
-      room_(door.context) {}
+      room_(door.context) {
+  [[maybe_unused]] const int taken = listener.release();
+}
 
 void Server::start() {
   asio::co_spawn(door_.context, accept_loop(), asio::detached);
@@ -28,7 +45,7 @@ asio::awaitable<void> Server::accept_loop() {
       100};  // when accept fails for lack of descriptors or memory
   while (!stopping_) {
     [[maybe_unused]] auto [failed] =
-        co_await acceptor_.async_wait(asio::local::stream_protocol::acceptor::wait_read, as_result);
+        co_await acceptor_.async_wait(asio::socket_base::wait_read, as_result);
     if (stopping_) co_return;
     // Beyond the limit connections wait in the backlog; the device holds those that do not fit
     // there.
@@ -51,6 +68,8 @@ asio::awaitable<void> Server::accept_loop() {
 
 void Server::start_session(Connection::Socket socket) {
   ++door_.stats.connections;
+  error_code of_a_unix_socket;
+  socket.set_option(asio::ip::tcp::no_delay(true), of_a_unix_socket);
   auto session = std::make_shared<Session>(door_, std::move(socket));
   sessions_.insert(session);
   asio::co_spawn(door_.context, session->run(), [this, session](const std::exception_ptr& thrown) {

@@ -19,7 +19,7 @@ namespace pinhole::pep {
 /// it.
 class Server {
  public:
-  /// `listener` is a listening unix socket, non-blocking.
+  /// `listener` is a listening stream socket of whatever family, non-blocking.
   Server(Door& door, Fd listener);
 
   void start();
@@ -36,7 +36,7 @@ class Server {
   void close_idle_one();
 
   Door& door_;
-  asio::local::stream_protocol::acceptor acceptor_;
+  asio::basic_socket_acceptor<asio::generic::stream_protocol> acceptor_;
   asio::steady_timer tick_;
   sys::Event room_;  // there may be room for another session
   std::set<std::shared_ptr<Session>> sessions_;

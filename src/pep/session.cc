@@ -44,7 +44,7 @@ asio::awaitable<void> Session::run() {
   std::exception_ptr thrown;
   try {
     bool more = true;
-    while (more) more = co_await serve_one();
+    while (more && !last_) more = co_await serve_one();
   } catch (...) {
     thrown = std::current_exception();
   }
@@ -166,6 +166,10 @@ asio::awaitable<bool> Session::serve_one() {
   http::RequestHead head = *std::move(came);
   served_ = true;
   RequestNote note = begin_request(door_, head);
+  if (auto stranger = inside_ ? std::nullopt : ask_for_token(door_, head, note)) {
+    const bool more = co_await refuse(*std::move(stranger), std::move(note), &head);
+    co_return more;
+  }
   if (head.is_connect()) {
     const bool more = co_await serve_connect(std::move(head), std::move(note));
     co_return more;
