@@ -33,13 +33,34 @@ std::expected<std::vector<http::Endpoint>, Refusal> require_public(const http::H
   return endpoints;
 }
 
-/// What the user would write, if it is meant; the guest cannot.
-std::string way_to_allow(const policy::Request& request, const policy::Verdict& verdict) {
-  if (verdict.rule != "default") return "if it is meant, narrow the rule at " + verdict.rule;
-  const std::string target = request.way == policy::Way::connect
-                                 ? fmt::format("https://{}:{}", request.host.in_url(), request.port)
-                                 : request.text();
-  return fmt::format("if it is meant, add to your policy's egress.allow:  - {}", target);
+/// Of a method and those that headers name in its place, the one that was refused.
+std::string refused_method(const policy::Policy& policy, const policy::Request& request) {
+  policy::Request single = request;
+  single.other_methods.clear();
+  if (!policy.decide(single).allowed()) return request.method;
+  for (const std::string& method : request.other_methods) {
+    single.method = method;
+    if (http::is_token(method) && !policy.decide(single).allowed()) return method;
+  }
+  return request.method;
+}
+
+/// The whole of it; Request::text() is for reading and may leave the end of a path out.
+std::string target_of(const policy::Request& request) {
+  if (request.way == policy::Way::connect)
+    return fmt::format("{}:{}", request.host.in_url(), request.port);
+  const http::Url url{
+      .scheme = request.scheme, .host = request.host, .port = request.port, .path = request.path};
+  return url.text();
+}
+
+/// What tells the user which rules spoke, and the line that would allow it.
+std::string way_to_understand(const policy::Policy& policy, policy::Request request) {
+  request.method = refused_method(policy, request);
+  std::string command = explain_command(request.method, target_of(request));
+  if (!command.empty()) return command;
+  return fmt::format("pinhole audit query --code denied_by_policy --host {}",
+                     shell_word(request.host.in_url()));
 }
 
 /// Without an authority nothing can be looked into: only what could not be refused inside may pass.
@@ -64,7 +85,7 @@ std::expected<policy::Verdict, Refusal> judge(const Door& door, const policy::Re
     return std::unexpected(Refusal{.code = "denied_by_policy",
                                    .detail = verdict.reason,
                                    .rule = verdict.rule,
-                                   .fix = way_to_allow(request, verdict)});
+                                   .fix = way_to_understand(door.policy, request)});
   }
   if (is_hidden(door, request, verdict)) {
     return std::unexpected(

@@ -176,4 +176,29 @@ std::string format_answer(const Refusal& refusal, const AnswerContext& context) 
   return out + "\r\n" + answer.body;
 }
 
+std::string shell_word(std::string_view text) {
+  // Nothing that a shell gives a meaning to.
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._/:@%+,=-").contains(c);
+  };
+  if (!text.empty() && std::ranges::all_of(text, is_plain)) return std::string(text);
+  std::string out = "'";
+  for (const char c : text) {
+    if (c == '\'') {
+      out += R"('\'')";
+    } else {
+      out += c;
+    }
+  }
+  return out + '\'';
+}
+
+std::string explain_command(std::string_view method, std::string_view target) {
+  constexpr std::size_t kLongest = 2000;
+  std::string command =
+      fmt::format("pinhole policy explain {} {}", shell_word(method), shell_word(target));
+  return command.size() <= kLongest ? command : "";
+}
+
 }  // namespace pinhole::pep

@@ -58,10 +58,8 @@ TEST(Proxy, DeniedRequestIsExplainedAndReachesNobody) {
       answer.body,
       HasSubstr(
           R"({"type":"about:blank","title":"denied by policy","status":403,"code":"denied_by_policy")"));
-  EXPECT_THAT(
-      answer.body,
-      HasSubstr(
-          R"("fix":"if it is meant, add to your policy's egress.allow:  - POST http://origin.test/open/x")"));
+  EXPECT_THAT(answer.body,
+              HasSubstr(R"("fix":"pinhole policy explain POST http://origin.test/open/x")"));
   EXPECT_EQ(
       proxy.ask("GET http://origin.test/open/x HTTP/1.1\r\nHost: origin.test\r\n\r\n").status(),
       200);
