@@ -61,6 +61,18 @@ Parsed<void> check_lookalike(const Header& header) {
   return {};
 }
 
+namespace {
+
+/// undici's ProxyAgent (until Node 18's) writes the proxy's own address into a CONNECT's Host. A proxy
+/// of ours is on a loopback address, no target of anybody's name is there, and nothing of a CONNECT
+/// goes on to anywhere.
+bool names_this_proxy(const Authority& authority) {
+  if (!authority.host.ip) return authority.host.name == "localhost";
+  return classify(*authority.host.ip).name == "loopback";
+}
+
+}  // namespace
+
 Parsed<void> check_host(const RequestHead& head) {
   const std::size_t count = count_of(head.headers, "host");
   if (count > 1) return bad_request("more than one Host header");
@@ -75,6 +87,7 @@ Parsed<void> check_host(const RequestHead& head) {
   if (authority->host == head.url.host && authority->port.value_or(assumed) == head.url.port) {
     return {};
   }
+  if (head.is_connect() && names_this_proxy(*authority)) return {};
   return fault(kInvalidRequest, 400, "the Host header says \"{}\" but the target is {}:{}",
                printable(*find_header(head.headers, "host"), 80), head.url.host.in_url(),
                head.url.port);

@@ -38,6 +38,20 @@ TEST(RequestHead, AbsoluteFormIsUnderstood) {
   EXPECT_TRUE(head->keep_alive);
 }
 
+TEST(RequestHead, ConnectMayNameTheProxyItselfAsItsHostAndNobodyElse) {
+  EXPECT_EQ(proxy(crlf("CONNECT a.com:443 HTTP/1.1\r\nHost: 127.0.0.1:3128")), "ok");
+  EXPECT_EQ(proxy(crlf("CONNECT a.com:443 HTTP/1.1\r\nHost: [::1]:3128")), "ok");
+  EXPECT_EQ(proxy(crlf("CONNECT a.com:443 HTTP/1.1\r\nHost: localhost:3128")), "ok");
+  EXPECT_EQ(
+      proxy(crlf("CONNECT a.com:443 HTTP/1.1\r\nHost: 8.8.8.8:3128")),
+      "invalid_request 400: the Host header says \"8.8.8.8:3128\" but the target is a.com:443");
+  EXPECT_EQ(proxy(crlf("CONNECT a.com:443 HTTP/1.1\r\nHost: a.com:444")),
+            "invalid_request 400: the Host header says \"a.com:444\" but the target is a.com:443");
+  EXPECT_EQ(proxy(crlf("GET http://a.com/ HTTP/1.1\r\nHost: 127.0.0.1:3128")),
+            "invalid_request 400: the Host header says \"127.0.0.1:3128\" but the target is "
+            "a.com:80");
+}
+
 TEST(RequestHead, ConnectIsHostAndPort) {
   const auto head = parse_proxy_request(crlf("CONNECT a.com:443 HTTP/1.1\r\nHost: a.com:443"));
   ASSERT_TRUE(head) << outcome(head);
