@@ -8,7 +8,10 @@ say() { printf '%s\n' "== $*" >&2; }
 missing_packages() {
   local package why
   while read -r package why; do
-    case "$package" in ''|'#'*) continue ;; esac
+    case "$package" in
+      ''|'#'*) continue ;;
+      *'|'*) command -v "${package#*|}" >/dev/null && continue; package=${package%|*} ;;
+    esac
     dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || printf '%s\n' "$package"
   done < "$top/scripts/packages.txt"
 }
