@@ -33,6 +33,11 @@ class Peer {
   std::string read_until(std::string_view end);
   std::string read_exactly(std::size_t count);
   std::string read_all();
+  /// What is there, at least one byte; "" at the end of the stream.
+  std::string read_some();
+  /// Speaks TLS from now on, and trusts the authority in `ca` alone. False when the handshake failed.
+  bool start_tls(const std::filesystem::path& ca, const std::string& name,
+                 std::vector<std::string> alpn = {"http/1.1"});
   /// True when nothing can be sent for a while because the other side does not read.
   bool is_held_back();
   /// The end of what the other side sends was reached, and nothing was left.
@@ -42,8 +47,10 @@ class Peer {
   [[nodiscard]] int fd() const { return socket_.get(); }
 
  private:
+  struct Tls;
   bool fill();
   Fd socket_;
+  std::shared_ptr<Tls> tls_;
   std::string pending_;
 };
 

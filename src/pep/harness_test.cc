@@ -23,7 +23,40 @@ Peer::Peer(Fd socket) : socket_(std::move(socket)) {
   ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 }
 
+/// TLS over a blocking socket.
+struct Peer::Tls final : tls::Transport {
+  explicit Tls(int socket) : fd(socket) {}
+  std::ptrdiff_t receive(std::span<char> room) override {
+    const ssize_t count = ::recv(fd, room.data(), room.size(), 0);
+    return count < 0 ? kError : count;
+  }
+  std::ptrdiff_t send(std::string_view bytes) override {
+    const ssize_t count = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    return count < 0 ? kError : count;
+  }
+
+  int fd;
+  tls::Client client = {};
+  std::optional<tls::Stream> stream = {};
+};
+
+bool Peer::start_tls(const std::filesystem::path& ca, const std::string& name,
+                     std::vector<std::string> alpn) {
+  constexpr std::uint64_t kLargest = 1 << 20;
+  const auto trust = tls::TrustStore::host_and(sys::read_file(ca, kLargest).value()).value();
+  auto wire = std::make_shared<Tls>(socket_.get());
+  wire->stream = wire->client.connect(trust, name, false, alpn, *wire).value();
+  if (wire->stream->handshake() != tls::Status::ok) return false;
+  tls_ = std::move(wire);
+  return true;
+}
+
 bool Peer::send(std::string_view bytes) {
+  while (tls_ && !bytes.empty()) {
+    std::size_t count = 0;
+    if (tls_->stream->write(bytes, count) != tls::Status::ok) return false;
+    bytes.remove_prefix(count);
+  }
   while (!bytes.empty()) {
     const ssize_t count = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (count <= 0) return false;
@@ -34,10 +67,23 @@ bool Peer::send(std::string_view bytes) {
 
 bool Peer::fill() {
   char piece[64 * 1024];
+  if (tls_) {
+    std::size_t count = 0;
+    tls::Status status = tls::Status::want_read;  // also where a ticket came and nothing else
+    while (status == tls::Status::want_read) status = tls_->stream->read(piece, count);
+    if (status != tls::Status::ok) return false;
+    pending_.append(piece, count);
+    return true;
+  }
   const ssize_t count = ::recv(socket_.get(), piece, sizeof piece, 0);
   if (count <= 0) return false;
   pending_.append(piece, static_cast<std::size_t>(count));
   return true;
+}
+
+std::string Peer::read_some() {
+  if (pending_.empty()) fill();
+  return std::exchange(pending_, {});
 }
 
 std::string Peer::read_until(std::string_view end) {
@@ -69,7 +115,10 @@ bool Peer::is_held_back() {
   return ::poll(&writable, 1, kAWhile) == 0;
 }
 
-void Peer::half_close() { ::shutdown(socket_.get(), SHUT_WR); }
+void Peer::half_close() {
+  if (tls_) tls_->stream->shutdown();
+  ::shutdown(socket_.get(), SHUT_WR);
+}
 
 int Answer::status() const { return head.size() < 12 ? 0 : std::stoi(head.substr(9, 3)); }
 
