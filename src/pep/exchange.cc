@@ -78,6 +78,11 @@ void Exchange::build_headers() {
     lines_.add(name, value);
     has_accept = has_accept || http::iequals(name, "accept");
   }
+  // RFC 9110 §10.1.4; over HTTP/2 libcurl leaves Connection out.
+  if (head.accepts_trailers) {
+    lines_.add("TE", "trailers");
+    lines_.add("Connection", "TE");
+  }
   // What libcurl would add by itself.
   lines_.suppress("Expect");
   if (!has_accept) lines_.suppress("Accept");
@@ -111,6 +116,10 @@ asio::awaitable<void> Exchange::relay() {
   while (true) {
     co_await changed_.wait();
     if (guest_gone_) break;
+    if (is_grpc_over()) {
+      transfer_->cancel();
+      on_done(std::nullopt);
+    }
     if (client_->has_output()) {
       const bool written = co_await client_->flush();
       if (!written) break;
@@ -121,6 +130,18 @@ asio::awaitable<void> Exchange::relay() {
   }
   guest_gone_ = true;
   transfer_->cancel();
+}
+
+/// A call's status ends it, whatever the client still had to say; libcurl would wait for that
+/// (and after an answer with a body it does: 7.88 reports no trailers before the upload ended). In
+/// other exchanges the rest of the body may be wanted.
+bool Exchange::is_grpc_over() const {
+  if (!head_done_ || done_ || client_->body().complete()) return false;
+  const ResponseHead& head = reader_.head();
+  const std::string* type = http::find_header(head.headers, "content-type");
+  const bool is_grpc = head.is_h2 && type != nullptr && type->starts_with("application/grpc");
+  return is_grpc &&
+         (!trailers_.empty() || http::find_header(head.headers, "grpc-status") != nullptr);
 }
 
 bool Exchange::try_next_endpoint() {
@@ -361,7 +382,11 @@ void Exchange::set_failure(std::string_view code, std::string message) {
 }
 
 void Exchange::check_deadline(std::chrono::steady_clock::time_point now) {
-  if (!running_ || !connected_ || done_) return;
+  if (!running_ || guest_gone_) return;
+  if (done_) {  // what is left is the guest's to read
+    if (now - client_->last_activity() > door_.policy.limits().idle) guest_gone();
+    return;
+  }
   const bool asked = client_->body().complete() && !head_done_;
   const auto limit = asked ? door_.times.first_byte : door_.policy.limits().idle;
   const auto seconds = [](std::chrono::milliseconds time) {
@@ -369,7 +394,7 @@ void Exchange::check_deadline(std::chrono::steady_clock::time_point now) {
   };
   if (now - started_ > door_.times.total) {
     time_out(fmt::format("the exchange took more than {} s in total", seconds(door_.times.total)));
-  } else if (now - client_->last_activity() > limit) {
+  } else if (connected_ && now - client_->last_activity() > limit) {
     time_out(asked ? fmt::format("no first byte from the origin in {} s", seconds(limit))
                    : fmt::format("idle: no byte moved for {} s", seconds(limit)));
   }

@@ -85,6 +85,7 @@ class Exchange final : private TransferListener {
   void set_failure(std::string_view code, std::string message);
   void time_out(std::string message);
   bool try_next_endpoint();
+  bool is_grpc_over() const;
   asio::awaitable<void> relay();
   ExchangeResult result();
 

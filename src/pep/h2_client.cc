@@ -141,7 +141,14 @@ void H2Client::head(const ResponseHead& head) {
   if (head.content_length && head.status != 204) {
     headers.push_back({.name = "content-length", .value = std::to_string(*head.content_length)});
   }
-  submit_head(head.status, headers, framing != ResponseFraming::none);
+  if (framing == ResponseFraming::none) return submit_head(head.status, headers, false);
+  pending_head_ = {.status = head.status, .headers = std::move(headers)};
+  writer_.notify();
+}
+
+void H2Client::submit_pending_head(bool has_body) {
+  if (const auto head = std::exchange(pending_head_, std::nullopt))
+    submit_head(head->status, head->headers, has_body);
 }
 
 bool H2Client::has_room() const {
@@ -152,14 +159,16 @@ bool H2Client::has_room() const {
 
 void H2Client::body(std::string_view bytes) {
   if (gone_ || ended_ || bytes.empty()) return;
+  submit_pending_head(true);
   out_ += bytes;
   resume();
 }
 
 void H2Client::end(std::span<const http::Header> trailers) {
   if (gone_ || ended_) return;
-  ended_ = true;
   if (head_ != nullptr && head_->accepts_trailers) trailers_ = fields_for_h2(0, trailers);
+  submit_pending_head(!trailers_.empty());
+  ended_ = true;
   resume();
 }
 
@@ -181,13 +190,14 @@ void H2Client::reset(std::uint32_t error) {
 
 bool H2Client::has_output() const {
   if (gone_) return false;
-  return unsent_heads_ > 0 || taken_ < out_.size() || (ended_ && !end_sent_);
+  return pending_head_ || unsent_heads_ > 0 || taken_ < out_.size() || (ended_ && !end_sent_);
 }
 
 /// Returns after a while also when the guest takes nothing: whoever waits here has deadlines and
 /// cuts to look at, which nothing else would wake it for.
 asio::awaitable<bool> H2Client::flush() {
   constexpr std::chrono::milliseconds kLookAround{500};
+  submit_pending_head(true);
   writer_.notify();
   if (has_output()) {
     [[maybe_unused]] const bool moved = co_await changed_.wait_until(Clock::now() + kLookAround);

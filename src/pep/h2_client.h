@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,7 @@ class H2Client final : public Client {
   std::size_t take_output(std::uint8_t* room, std::size_t size);
   void finish_output(std::uint32_t* flags);
   void submit_head(int status, std::span<const http::Header> headers, bool has_body);
+  void submit_pending_head(bool has_body);
   void let_go(std::size_t count);
   void resume();
 
@@ -83,6 +85,13 @@ class H2Client final : public Client {
   bool started_ = false;
   bool stopped_ = false;
 
+  /// Waits for the answer's first byte or its end, so that an answer without a body ends with its
+  /// head; flush() does not let it wait longer.
+  struct PendingHead {
+    int status;
+    std::vector<http::Header> headers;
+  };
+  std::optional<PendingHead> pending_head_;
   std::string out_;        // for the guest
   std::size_t taken_ = 0;  // of out_
   std::vector<http::Header> trailers_;

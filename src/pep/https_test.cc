@@ -9,6 +9,7 @@
 #include "base/sha256.h"
 #include "base/strings.h"
 #include "pep/harness.h"
+#include "pep/tls_origin.h"
 #include "sys/process.h"
 #include "sys/unix_socket.h"
 #include "sys/user.h"
@@ -69,59 +70,17 @@ except ssl.SSLError as error:
 
 class HttpsOrigin : public ::testing::Test {
  protected:
-  static void run(const std::string& program, std::vector<std::string> args) {
-    sys::Command command{.program = sys::find_program(program).value(), .args = std::move(args)};
-    const auto output = sys::run(std::move(command), {.time = std::chrono::seconds(60)}).value();
-    ASSERT_TRUE(output.status.ok()) << output.err;
-  }
-
-  void SetUp() override {
-    const std::string dir = folder_.path().string();
-    run("openssl",
-        {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
-         "/CN=test ca", "-days", "3650", "-keyout", dir + "/ca.key", "-out", dir + "/ca.pem"});
-    run("openssl", {"req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-subj", "/CN=origin.test", "-addext", "subjectAltName=DNS:origin.test",
-                    "-keyout", dir + "/leaf.key", "-out", dir + "/leaf.csr"});
-    run("openssl", {"x509", "-req", "-in", dir + "/leaf.csr", "-CA", dir + "/ca.pem", "-CAkey",
-                    dir + "/ca.key", "-CAcreateserial", "-days", "3650", "-copy_extensions", "copy",
-                    "-out", dir + "/leaf.pem"});
-    auto [from_origin, its_output] = sys::make_pipe().value();
-    sys::Command origin{.program = sys::find_program("python3").value(),
-                        .args = {"-c", std::string(kOriginScript), dir},
-                        .descriptors = {{1, its_output.get()}}};
-    origin_ = sys::spawn(origin).value();
-    its_output.reset();
-    char port[16] = {};
-    ASSERT_GT(::read(from_origin.get(), port, sizeof port - 1), 0);
-    port_ = trim(port);
-  }
-  void TearDown() override {
-    if (origin_) origin_->stop(std::chrono::seconds(2));
-  }
-
-  std::string policy(std::string_view more) const {
-    return fmt::format(
-        "version: 1\negress: {{allow: [origin.test, other.test]}}\n"
-        "internal: [\"origin.test:443 -> 127.0.0.1:{0}\", \"other.test:443 -> "
-        "127.0.0.1:{0}\"]\n{1}",
-        port_, more);
-  }
-  std::string with_ca() const {
-    const std::string ca = (folder_.path() / "ca.pem").string();
-    return policy(fmt::format("ca: {{origin.test: {0}, other.test: {0}}}\n", ca));
-  }
+  std::string policy(std::string_view more) const { return origin_.policy(more); }
+  std::string with_ca() const { return origin_.trusting_policy(); }
   std::string through_tunnel(Proxy& proxy, const std::string& server_name) {
     sys::Command client{
         .program = sys::find_program("python3").value(),
         .args = {"-c", std::string(kTunnelScript), (proxy.folder() / "door").string(),
-                 (folder_.path() / "ca.pem").string(), server_name}};
+                 origin_.ca_file().string(), server_name}};
     return sys::run(std::move(client), {.time = std::chrono::seconds(60)}).value().out;
   }
 
-  sys::TempDir folder_ = sys::TempDir::make().value();
-  std::optional<sys::Process> origin_;
-  std::string port_;
+  testing::TlsOrigin origin_{kOriginScript};
 };
 
 TEST_F(HttpsOrigin, IsVerifiedWithTheCaOfItsHost) {
@@ -205,11 +164,11 @@ std::string get(std::string_view path, std::string_view more = "") {
 }
 
 TEST_F(HttpsOrigin, RequestsInsideAConnectAreDecidedOneByOne) {
-  const std::string ca = (folder_.path() / "ca.pem").string();
+  const std::string ca = origin_.ca_file().string();
   Proxy proxy({.policy = fmt::format(
                    "version: 1\negress: {{allow: [\"GET https://origin.test/open/**\"]}}\n"
                    "internal: [\"origin.test:443 -> 127.0.0.1:{}\"]\nca: {{origin.test: {}}}\n",
-                   port_, ca),
+                   origin_.port(), ca),
                .authority = true});
   EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test", get("/open/x")),
               HasSubstr("secret of /open/x"));

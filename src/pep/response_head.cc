@@ -51,14 +51,19 @@ Result<bool> ResponseHeadReader::add_line(std::string_view line) {
 
 Result<void> ResponseHeadReader::take_status_line(std::string_view line) {
   // HTTP/1.1 200 OK (RFC 9112 §4); the reason and the space before it may be missing.
-  const bool version = line.starts_with("HTTP/1.0 ") || line.starts_with("HTTP/1.1 ");
-  const auto status = version ? parse_u64(line.substr(9, 3)) : std::nullopt;
-  if (!status || *status < 100 || *status > 599 || (line.size() > 12 && line[12] != ' ')) {
+  // libcurl spells that of HTTP/2 "HTTP/2 200 ".
+  const bool is_h1 = line.starts_with("HTTP/1.0 ") || line.starts_with("HTTP/1.1 ");
+  const std::string_view rest = is_h1                         ? line.substr(9)
+                                : line.starts_with("HTTP/2 ") ? line.substr(7)
+                                                              : std::string_view();
+  const auto status = parse_u64(rest.substr(0, 3));
+  if (!status || *status < 100 || *status > 599 || (rest.size() > 3 && rest[3] != ' ')) {
     return upstream_error(
         fmt::format("the origin's status line is not HTTP: {}", printable(line, 100)));
   }
   head_.status = static_cast<int>(*status);
-  for (const char c : line.substr(std::min<std::size_t>(13, line.size()))) {
+  head_.is_h2 = !is_h1;
+  for (const char c : rest.substr(std::min<std::size_t>(4, rest.size()))) {
     if (c >= 0x20 && c < 0x7F) head_.reason += c;
   }
   return {};

@@ -20,6 +20,7 @@ struct ResponseHead {
   std::vector<http::Header> headers;
   std::optional<std::uint64_t> content_length;
   bool chunked = false;
+  bool is_h2 = false;
 };
 
 class ResponseHeadReader {

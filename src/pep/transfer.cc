@@ -118,7 +118,8 @@ void Transfer::set_fixed_options() {
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
   set(CURLOPT_HTTP09_ALLOWED, 0L);
-  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  // By ALPN over TLS, so never where the other side did not say so.
+  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
   set(CURLOPT_HTTP_CONTENT_DECODING, 0L);
   set(CURLOPT_PATH_AS_IS, 1L);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
