@@ -70,7 +70,7 @@ json::object request_of(const preflight::Policies& policies) {
 }
 
 Result<void> give_values(const Vm& vm, const policy::Policy& policy) {
-  std::vector<config::SecretSource> sources;
+  std::vector<source::SecretSource> sources;
   for (const policy::SecretSpec& secret : policy.secrets()) {
     sources.push_back({.name = secret.name, .from = secret.from});
   }

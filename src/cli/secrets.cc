@@ -6,8 +6,9 @@
 #include <boost/json.hpp>
 
 #include "base/json.h"
-#include "config/secret_source.h"
 #include "config/vm_file.h"
+#include "config/vm_plan.h"
+#include "source/secret_source.h"
 #include "supervisor/control.h"
 #include "sys/files.h"
 
@@ -25,10 +26,10 @@ Result<json::object> tell(const Vm& vm, json::object values) {
 }  // namespace
 
 Result<std::vector<std::string>> give_secrets(const Vm& vm,
-                                              std::span<const config::SecretSource> secrets) {
+                                              std::span<const source::SecretSource> secrets) {
   std::vector<std::string> problems;
-  for (const config::SecretSource& source : secrets) {
-    auto value = config::read_secret(source);
+  for (const source::SecretSource& source : secrets) {
+    auto value = source::read_secret(source);
     if (!value) {
       problems.push_back(value.error().message);
       continue;
@@ -55,7 +56,7 @@ Result<std::vector<std::string>> secret_environment(const Vm& vm) {
   if (placeholders == nullptr || !placeholders->is_object())
     return fail("the PEP does not tell them");
   // Only names of the plan's: the PEP deals with the guest and the net.
-  for (const config::SecretSource& source : plan.secrets) {
+  for (const source::SecretSource& source : plan.secrets) {
     const std::string placeholder = text_of(placeholders->get_object(), source.name);
     if (!placeholder.empty()) environment.push_back(source.name + "=" + placeholder);
   }

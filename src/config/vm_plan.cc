@@ -149,7 +149,7 @@ std::string to_json(const VmPlan& plan) {
         json::object{{"layer", layer.layer}, {"path", layer.path.string()}, {"name", layer.name}});
   }
   for (const auto& file : plan.ca_files) ca_files.emplace_back(file.string());
-  for (const SecretSource& secret : plan.secrets)
+  for (const source::SecretSource& secret : plan.secrets)
     secrets.push_back(json::object{{"name", secret.name}, {"from", secret.from}});
   for (const std::string& url : plan.fetches) fetches.emplace_back(url);
   json::object out{

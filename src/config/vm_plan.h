@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "source/secret_source.h"
 
 namespace pinhole::config {
 
@@ -44,14 +45,6 @@ struct PolicyLayer {
   bool operator==(const PolicyLayer&) const = default;
 };
 
-/// A secret that a policy names, and where its value is: "env:NAME", "file:/full/path" or
-/// "cmd:command line". The value is never written down.
-struct SecretSource {
-  std::string name;
-  std::string from;
-  bool operator==(const SecretSource&) const = default;
-};
-
 struct VmPlan {
   std::string name;
   std::string image;            // "base"; empty with a disk of the user's own
@@ -72,7 +65,7 @@ struct VmPlan {
   std::vector<PolicyLayer> policy;
   /// What the policy names beside hosts: the files of its `ca:`, which the PEP has to see.
   std::vector<std::filesystem::path> ca_files;
-  std::vector<SecretSource> secrets;
+  std::vector<source::SecretSource> secrets;
   /// URLs that the guest fetches through the door when it boots; the first proves the door.
   std::vector<std::string> fetches;
   bool operator==(const VmPlan&) const = default;

@@ -17,6 +17,7 @@
 #include "pep/listener.h"
 #include "pep/seal.h"
 #include "pep/server.h"
+#include "pep/standalone.h"
 #include "sys/files.h"
 #include "yaml/yaml.h"
 
@@ -107,6 +108,21 @@ void say_what_holds(const Options& options, const policy::Policy& policy) {
   for (const auto& warning : policy.warnings()) log(LogLevel::warning, "{}", warning);
 }
 
+/// Without a supervisor nobody else gives the secrets' values.
+Result<secret::Vault> prepare_vault(const Options& options, const policy::Policy& policy,
+                                    std::string_view placeholder_seed) {
+  PINHOLE_TRY(secret::Vault vault, make_vault(policy, placeholder_seed));
+  if (vault.empty() && !policy.secrets().empty()) {
+    log(LogLevel::warning,
+        "the policy's secrets have no placeholders without --authority, and are not used");
+  }
+  if (!options.control_fd) read_values(vault);
+  if (!options.placeholders.empty()) {
+    PINHOLE_TRY_VOID(write_placeholders(vault, options.placeholders));
+  }
+  return vault;
+}
+
 /// The log is rotated only where the rest of the host's files is out of reach for sure.
 Result<void> seal_program(const Options& options, AuditLog& audit) {
   if (audit.folder() >= 0) {
@@ -143,14 +159,16 @@ Result<void> run_program(const Options& options) {
   if (!options.token_file.empty()) {
     PINHOLE_TRY(token, ProxyToken::read(options.token_file));
   }
-  PINHOLE_TRY(AuditLog audit, AuditLog::open(options.audit, {.vm = options.vm,
-                                                             .boot = options.boot,
-                                                             .image = options.image,
-                                                             .policy = policy->hash()}));
   std::optional<Credentials> credentials;
   if (!options.authority.empty()) {
     PINHOLE_TRY(credentials, load_credentials(options.authority));
   }
+  std::string seed = credentials ? std::move(credentials->placeholder_seed) : "";
+  PINHOLE_TRY(secret::Vault vault, prepare_vault(options, *policy, seed));
+  PINHOLE_TRY(AuditLog audit, AuditLog::open(options.audit, {.vm = options.vm,
+                                                             .boot = options.boot,
+                                                             .image = options.image,
+                                                             .policy = policy->hash()}));
   PINHOLE_TRY(Listener listener, open_listener(options));
   say_what_holds(options, *policy);
   // A log that cannot be written now may be writable later; until then every request is refused.
@@ -159,16 +177,14 @@ Result<void> run_program(const Options& options) {
   std::string servers = servers_of(*policy);
   Door door(context, *std::move(policy), std::move(audit), Times(),
             {.servers = std::move(servers), .configuration = options.resolv_conf});
-  if (credentials) {
-    door.placeholder_seed = std::move(credentials->placeholder_seed);
-    PINHOLE_TRY(door.vault, make_vault(door.policy, door.placeholder_seed));
-    door.tls_server.emplace(std::move(credentials->authority));
-  }
+  door.token = token;
+  door.placeholder_seed = std::move(seed);
+  door.vault = std::move(vault);
+  if (credentials) door.tls_server.emplace(std::move(credentials->authority));
   // Without its past a rate gives more than it should: worth a word, no reason to stay shut.
   if (auto recalled = recall_budgets(door.limiter, options.audit, std::chrono::system_clock::now());
       !recalled)
     log(LogLevel::warning, "rates start anew: {}", recalled.error().message);
-  door.token = token;
   Program program(context, door, std::move(canary), std::move(listener.socket));
   auto outcome = program.start(options);
   if (outcome) outcome = seal_program(options, door.audit);

@@ -40,7 +40,7 @@ Error unusable(const fs::path& file, std::string message, std::string fix) {
 }
 
 std::string how_to_make(const fs::path& file) {
-  return fmt::format("(umask 077; head -c 24 /dev/urandom | base64 > {})", file.string());
+  return fmt::format("(umask 077; openssl rand -hex 24 > {})", file.string());
 }
 
 /// The permissions that count are those of the file that is read.

@@ -33,8 +33,8 @@ Result<std::string> plain_name(const json::object& layer, std::string_view key) 
   return name;
 }
 
-std::vector<config::SecretSource> sources_of(const json::object& request) {
-  std::vector<config::SecretSource> sources;
+std::vector<source::SecretSource> sources_of(const json::object& request) {
+  std::vector<source::SecretSource> sources;
   const json::value* list = request.if_contains("secrets");
   if (list == nullptr || !list->is_array()) return sources;
   for (const json::value& item : list->get_array()) {

@@ -9,7 +9,7 @@
 #include <boost/json.hpp>
 
 #include "base/printable.h"
-#include "config/secret_source.h"
+#include "source/secret_source.h"
 #include "supervisor/control.h"
 #include "supervisor/supervisor.h"
 #include "sys/unix_socket.h"
@@ -24,7 +24,7 @@ constexpr std::chrono::milliseconds kCommandEnds{200};  // after its output has 
 asio::awaitable<std::string> read_all(asio::posix::stream_descriptor* from) {
   std::string text;
   std::array<char, 4096> chunk;
-  while (text.size() < config::kLongestSecretText) {
+  while (text.size() < source::kLongestSecretText) {
     const auto [error, n] = co_await from->async_read_some(asio::buffer(chunk), as_result);
     if (error) break;
     text.append(chunk.data(), n);
@@ -33,12 +33,12 @@ asio::awaitable<std::string> read_all(asio::posix::stream_descriptor* from) {
   co_return text;
 }
 
-/// As config::read_secret() does it, without making everything else wait.
+/// As source::read_secret() does it, without making everything else wait.
 asio::awaitable<Result<std::string>> run_command(asio::io_context* io,
-                                                 config::SecretSource source) {
+                                                 source::SecretSource source) {
   auto pipe = sys::make_pipe();
   if (!pipe) co_return std::unexpected(pipe.error());
-  sys::Command command = config::secret_command(source);
+  sys::Command command = source::secret_command(source);
   command.descriptors = {{1, pipe->second.get()}};
   auto process = sys::spawn(command);
   if (!process) co_return std::unexpected(process.error());
@@ -49,7 +49,7 @@ asio::awaitable<Result<std::string>> run_command(asio::io_context* io,
     co_return fail("the command for the secret {} took more than {} s", source.name,
                    kCommandLimit.count());
   }
-  co_return config::secret_from_output(
+  co_return source::secret_from_output(
       source, {.status = process->stop(kCommandEnds), .out = *std::move(text), .err = {}});
 }
 
@@ -57,14 +57,14 @@ asio::awaitable<Result<std::string>> run_command(asio::io_context* io,
 
 asio::awaitable<void> Supervisor::give_secrets_again(std::shared_ptr<PepLink> pep) {
   // A reload may replace the plan's while we wait.
-  const std::vector<config::SecretSource> secrets = plan_.secrets;
-  for (const config::SecretSource& source : secrets) {
+  const std::vector<source::SecretSource> secrets = plan_.secrets;
+  for (const source::SecretSource& source : secrets) {
     if (source.from.starts_with("env:")) continue;  // only the user's shell knows
     Result<std::string> value;
-    if (config::is_command(source)) {
+    if (source::is_command(source)) {
       value = co_await run_command(&io_, source);
     } else {
-      value = config::read_secret(source);
+      value = source::read_secret(source);
     }
     Result<json::object> taken;
     if (value) {

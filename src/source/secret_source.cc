@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "config/secret_source.h"
+#include "source/secret_source.h"
 
 #include <unistd.h>
 
 #include "sys/files.h"
 #include "sys/user.h"
 
-namespace pinhole::config {
+namespace pinhole::source {
 namespace {
 
 constexpr std::string_view kEnv = "env:";
@@ -79,4 +79,4 @@ Result<std::string> read_secret(const SecretSource& source) {
   return fail("the secret {} has no source that this version knows", source.name);
 }
 
-}  // namespace pinhole::config
+}  // namespace pinhole::source

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "config/secret_source.h"
+#include "source/secret_source.h"
 
 #include <stdlib.h>
 
@@ -7,7 +7,7 @@
 
 #include "sys/files.h"
 
-namespace pinhole::config {
+namespace pinhole::source {
 namespace {
 
 std::string read(const std::string& from) {
@@ -54,4 +54,4 @@ TEST(SecretSource, RunsCommandsWithTheUsersEnvironment) {
 }
 
 }  // namespace
-}  // namespace pinhole::config
+}  // namespace pinhole::source

@@ -7,10 +7,17 @@
 #include <string>
 
 #include "base/error.h"
-#include "config/vm_plan.h"
 #include "sys/process.h"
 
-namespace pinhole::config {
+namespace pinhole::source {
+
+/// A secret that a policy names, and where its value is: "env:NAME", "file:/full/path" or
+/// "cmd:command line". The value is never written down.
+struct SecretSource {
+  std::string name;
+  std::string from;
+  bool operator==(const SecretSource&) const = default;
+};
 
 /// How long a "cmd:" may take; some ask the user for a password.
 inline constexpr std::chrono::seconds kSecretCommandLimit{120};
@@ -26,4 +33,4 @@ bool is_command(const SecretSource& source);
 sys::Command secret_command(const SecretSource& source);
 Result<std::string> secret_from_output(const SecretSource& source, const sys::Output& output);
 
-}  // namespace pinhole::config
+}  // namespace pinhole::source
