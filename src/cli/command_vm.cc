@@ -155,7 +155,9 @@ Result<int> down(const std::string& name, bool force, bool as_json) {
   PINHOLE_TRY(const bool stopped, stop_vm(vm, force));
   // The VM is down whatever its log says; `audit verify` tells of a log that cannot be read.
   std::vector<audit::DeniedGroup> groups;
-  if (stopped) groups = audit::denials_of_last_boot(vm.paths.audit_log).value_or(groups);
+  if (stopped) {
+    groups = without_self_tests(audit::denials_of_last_boot(vm.paths.audit_log).value_or(groups));
+  }
   if (as_json) {
     print_json(json::serialize(
         json::object{{"name", vm.name}, {"stopped", stopped}, {"denied", denials_json(groups)}}));

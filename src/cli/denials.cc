@@ -9,6 +9,15 @@
 
 namespace pinhole::cli {
 
+std::vector<audit::DeniedGroup> without_self_tests(std::vector<audit::DeniedGroup> groups) {
+  std::erase_if(groups, [](const audit::DeniedGroup& group) {
+    // CONNECT's have their port.
+    const std::string_view host(group.host);
+    return host.substr(0, host.find(':')).ends_with(".pinhole.internal");
+  });
+  return groups;
+}
+
 std::vector<std::string> denial_lines(std::span<const audit::DeniedGroup> groups,
                                       std::size_t most) {
   if (groups.empty()) return {};

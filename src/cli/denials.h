@@ -12,6 +12,10 @@
 
 namespace pinhole::cli {
 
+/// What nobody has to hear of: refusals of names below pinhole.internal, which each start and
+/// `pinhole verify` ask for to see them refused. The audit log has them all the same.
+std::vector<audit::DeniedGroup> without_self_tests(std::vector<audit::DeniedGroup> groups);
+
 /// Lines of a table, at most `most` groups of them and one that says how many are left out; nothing
 /// where nothing was refused.
 std::vector<std::string> denial_lines(std::span<const audit::DeniedGroup> groups,

@@ -21,6 +21,17 @@ TEST(Denials, AreATableWithTheLineThatWouldAllowEach) {
   EXPECT_THAT(denial_lines({}), ElementsAre());
 }
 
+TEST(Denials, OfSelfTestsAreLeftOut) {
+  std::vector<audit::DeniedGroup> groups;
+  for (const char* host : {"denied.pinhole.internal", "a.test", "denied.pinhole.internal:443",
+                           "notpinhole.internal", "pinhole.internal.a.test", ""}) {
+    groups.push_back({host, "denied_by_policy", "default", 1, ""});
+  }
+  std::vector<std::string> left;
+  for (const auto& group : without_self_tests(groups)) left.push_back(group.host);
+  EXPECT_THAT(left, ElementsAre("a.test", "notpinhole.internal", "pinhole.internal.a.test", ""));
+}
+
 TEST(Denials, AreBoundedAndNothingOfAGuestActsOnTheTerminal) {
   std::vector<audit::DeniedGroup> groups(30, {"h\x1b[2J", "c", "", 2, ""});
   const auto lines = denial_lines(groups, 3);
