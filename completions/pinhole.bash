@@ -40,7 +40,8 @@ declare -gA _pinhole_options=(
   ["policy explain"]="--policy --config --no-config --vm --json"
   ["policy test"]="--policy --config --no-config --vm --json"
   ["policy reload"]="--policy --config --no-config --trust --yes"
-  [pep]="--policy --foreign-keys --listen --audit --vm --boot --image --control-fd --authority --create-authority --canary --resolv-conf --log-level"
+  [pep]="--policy --foreign-keys --listen --token-file --audit --vm --boot --image --control-fd --authority --create-authority
+        --placeholders --canary --resolv-conf --log-level"
   [vsockd]="--socket --socket-fd --vhost-fd --base --base-fd --ports --cid --once --control-fd"
   [supervise]=""
   [version]=""
@@ -66,7 +67,7 @@ _pinhole_value() {
     "policy "*" --vm") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "up --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "up --workspace" | "up -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
-    "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "vsockd --"socket | \
+    "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "pep --"token-file | "pep --"placeholders | "vsockd --"socket | \
       "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
     "audit "*" --file") _pinhole_offer_files -f ;;
     "audit query --action") _pinhole_offer -W "allow deny intercept tunnel raw" ;;
