@@ -101,6 +101,9 @@ class Proxy {
   explicit Proxy(Setup setup);
   ~Proxy() { stop(); }
   Peer connect();
+  /// connect() + CONNECT host:port + TLS with it, which the proxy looks into. Closed where one of
+  /// these failed.
+  Peer enter(const std::string& host, std::uint16_t port, std::vector<std::string> alpn);
   /// connect() + send() + read_answer() on a connection of its own.
   Answer ask(std::string_view request);
   /// Ends it in order; the audit log is sealed then.

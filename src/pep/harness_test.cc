@@ -223,7 +223,11 @@ Proxy::Proxy(Setup setup)
   AuditLog log =
       AuditLog::open(audit_, {.vm = "t", .boot = "b", .image = "", .policy = policy.hash()})
           .value();
-  door_ = std::make_unique<Door>(context_, std::move(policy), std::move(log), setup.times);
+  std::string servers;
+  for (const http::Endpoint& server : policy.resolver_servers())
+    servers += (servers.empty() ? "" : ",") + http::to_string(server);
+  door_ = std::make_unique<Door>(context_, std::move(policy), std::move(log), setup.times,
+                                 Resolver::Settings{.servers = std::move(servers)});
   if (setup.authority) {
     constexpr std::string_view kSeed = "0123456789abcdef0123456789abcdef";
     auto authority = tls::Authority::create("t").value();
@@ -248,6 +252,15 @@ std::string Proxy::placeholder(std::string_view name) const {
 }
 
 Peer Proxy::connect() { return Peer(sys::connect_unix(folder_.path() / "door").value()); }
+
+Peer Proxy::enter(const std::string& host, std::uint16_t port, std::vector<std::string> alpn) {
+  Peer peer = connect();
+  peer.send(fmt::format("CONNECT {0}:{1} HTTP/1.1\r\nHost: {0}:{1}\r\n\r\n", host, port));
+  const std::string answer = peer.read_until("\r\n\r\n");
+  if (!answer.starts_with("HTTP/1.1 200 ") || !peer.start_tls(ca_file(), host, std::move(alpn)))
+    peer.close();
+  return peer;
+}
 
 Answer Proxy::ask(std::string_view request) {
   Peer peer = connect();

@@ -3,20 +3,12 @@
 // connected to.
 #include "pep/resolver.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include <atomic>
-#include <map>
-#include <thread>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/fd.h"
 #include "pep/admission.h"
 #include "pep/door.h"
+#include "pep/name_server.h"
 #include "sys/files.h"
 #include "yaml/yaml.h"
 
@@ -24,74 +16,7 @@ namespace pinhole::pep {
 namespace {
 
 using ::testing::HasSubstr;
-
-/// Answers A questions over UDP from a table of name -> addresses, NXDOMAIN for the rest, nothing
-/// for "silent.test".
-class NameServer {
- public:
-  explicit NameServer(std::map<std::string, std::vector<std::string>> table)
-      : table_(std::move(table)), socket_(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{
-        .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
-    ::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
-    socklen_t size = sizeof address;
-    ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::jthread([this] { serve(); });
-  }
-  ~NameServer() { ::shutdown(socket_.get(), SHUT_RDWR); }
-  [[nodiscard]] std::string where() const { return fmt::format("127.0.0.1:{}", port_); }
-  [[nodiscard]] int questions() const { return questions_; }
-
- private:
-  void serve() {
-    char packet[512];
-    sockaddr_in from = {};
-    socklen_t size = sizeof from;
-    while (true) {
-      const ssize_t count = ::recvfrom(socket_.get(), packet, sizeof packet, 0,
-                                       reinterpret_cast<sockaddr*>(&from), &size);
-      if (count <= 12) return;
-      ++questions_;
-      const std::string reply = answer(std::string(packet, static_cast<std::size_t>(count)));
-      if (!reply.empty())
-        ::sendto(socket_.get(), reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&from),
-                 size);
-    }
-  }
-  std::string answer(const std::string& question) const {
-    std::string name;
-    std::size_t at = 12;
-    while (question[at] != 0) {
-      const auto length = static_cast<std::size_t>(question[at]);
-      name += (name.empty() ? "" : ".") + question.substr(at + 1, length);
-      at += length + 1;
-    }
-    if (name == "silent.test") return "";
-    const bool is_a = question[at + 2] == 1;
-    const auto found = table_.find(name);
-    std::vector<std::string> addresses;
-    if (found != table_.end() && is_a) addresses = found->second;
-    std::string out = question.substr(0, 2);
-    out += '\x81';
-    out += found == table_.end() ? '\x83' : '\x80';
-    out += std::string("\0\1\0", 3) + static_cast<char>(addresses.size()) + std::string(4, '\0');
-    out += question.substr(12, at + 5 - 12);
-    for (const auto& address : addresses) {
-      in_addr bytes = {};
-      ::inet_pton(AF_INET, address.c_str(), &bytes);
-      out += std::string("\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4", 12) +
-             std::string(reinterpret_cast<const char*>(&bytes), 4);
-    }
-    return out;
-  }
-
-  std::map<std::string, std::vector<std::string>> table_;
-  Fd socket_;
-  std::uint16_t port_ = 0;
-  std::atomic<int> questions_ = 0;
-  std::jthread thread_;
-};
+using testing::NameServer;
 
 template <typename T>
 T run(asio::io_context& context, asio::awaitable<T> work) {
