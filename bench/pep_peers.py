@@ -3,6 +3,7 @@
 access log, no cache, connections kept where it can."""
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 
@@ -183,6 +184,11 @@ def start_mitmproxy(stack, folder, tls):
     return forward("mitmproxy", ["--port", port], 0, tls, settings / "mitmproxy-ca-cert.pem", host="localhost", child=child)
 
 
+def few_descriptors():
+    """What programs usually start with."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 class Pep:
     """pinhole-pep with an audit of its own for the time of the block; records are counted at its end."""
 
@@ -210,7 +216,7 @@ audit: {{bodies: size}}
         self.logs.mkdir(mode=0o700)
         self.child = common.Child([common.program("pinhole-pep"), "--policy", self.folder / "policy.yaml", "--listen",
                                    f"unix:{self.door}", "--audit", self.logs / "audit.jsonl", "--authority", self.authority,
-                                   "--log-level", "error"])
+                                   "--log-level", "error"], preexec_fn=few_descriptors)
         common.wait_for("pinhole-pep", self.door.exists, child=self.child)
         return forward("pinhole-pep", ["--unix", self.door], self.plain, self.tls, self.authority / "ca.pem", child=self.child)
 
