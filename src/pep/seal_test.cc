@@ -2,6 +2,7 @@
 #include "pep/seal.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "audit/writer.h"
+#include "base/fd.h"
 #include "sys/files.h"
 
 namespace pinhole::pep {
@@ -45,6 +47,26 @@ TEST(PepSeal, LeavesConnectionsOfTheInternetAndReading) {
   EXPECT_EQ(sealed([] { return worked(::socket(AF_INET6, SOCK_DGRAM, 0)); }), "exited 7");
   EXPECT_EQ(sealed([] { return worked(::open("/etc/hosts", O_RDONLY)); }), "exited 7");
   EXPECT_EQ(sealed([] { return ::unlink("/nowhere/door") != 0 ? 7 : 1; }, true), "exited 7");
+}
+
+TEST(PepSeal, LeavesWhatComesToAPortThatIsOpenAndOpensNoOther) {
+  sockaddr_in address{
+      .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  socklen_t size = sizeof address;
+  auto* const name = reinterpret_cast<sockaddr*>(&address);
+  const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(listener.get(), name, size), 0);
+  ASSERT_EQ(::listen(listener.get(), 8), 0);
+  ASSERT_EQ(::getsockname(listener.get(), name, &size), 0);
+  const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(client.get(), name, size), 0);
+  EXPECT_EQ(
+      sealed([&] { return worked(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)); }),
+      "exited 7");
+  const Fd other(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  address.sin_port = 0;
+  EXPECT_EQ(sealed([&] { return worked(::bind(other.get(), name, size)); }), "SIGSYS");
+  EXPECT_EQ(sealed([&] { return worked(::listen(other.get(), 8)); }), "SIGSYS");
 }
 
 TEST(PepSeal, TakesUnixSocketsWritingProgramsAndProcesses) {
