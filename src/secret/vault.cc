@@ -27,6 +27,21 @@ bool contains(std::span<const std::string> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
 
+/// How often the piece stands there that some beginning of `value` repeats, at most.
+std::size_t most_repeats(std::string_view value) {
+  // For each beginning, the longest of its own ends that it begins with (Knuth, Morris, Pratt).
+  std::vector<std::size_t> border(value.size() + 1, 0);
+  std::size_t most = 1;
+  for (std::size_t length = 2; length <= value.size(); ++length) {
+    std::size_t end = border[length - 1];
+    while (end > 0 && value[end] != value[length - 1]) end = border[end];
+    if (value[end] == value[length - 1]) ++end;
+    border[length] = end;
+    most = std::max(most, length / (length - end));
+  }
+  return most;
+}
+
 /// The credentials of "Basic <credentials>" (RFC 7617), if that is what it is.
 std::optional<std::string_view> basic_credentials(std::string_view value) {
   constexpr std::string_view kScheme = "basic";
@@ -74,6 +89,12 @@ std::optional<std::string> value_fault(std::string_view value) {
     return "it has a character that is not printable ASCII";
   }
   if (value.starts_with(' ') || value.ends_with(' ')) return "it begins or ends with a blank";
+  if (most_repeats(value) > kMostRepeats) {
+    return fmt::format(
+        "it begins with the same characters more than {} times, which no random "
+        "value does",
+        kMostRepeats);
+  }
   return std::nullopt;
 }
 

@@ -24,6 +24,10 @@ namespace pinhole::secret {
 /// Shorter ones would be found in texts that have nothing to do with them.
 inline constexpr std::size_t kShortestValue = 16;
 inline constexpr std::size_t kLongestValue = 16 << 10;
+/// Of a piece at the beginning of a value. What searches for "aaaa…b" in "aaaa…" has to go through
+/// all of it again at each "a": so many steps for a byte at most. Twenty and more "A" do begin the
+/// tokens of some services.
+inline constexpr std::size_t kMostRepeats = 32;
 inline constexpr std::size_t kMostSecrets = 256;
 inline constexpr std::string_view kPlaceholderMark = "PINHOLE_";
 /// After the mark: 160 bits as base32 in lower case, RFC 4648 §6.
@@ -36,7 +40,8 @@ inline constexpr std::size_t kPlaceholderDigits = 32;
 std::string make_placeholder(std::string_view prefix, std::string_view seed, std::string_view name);
 
 /// What is wrong with a value, or nothing: its length, or anything but printable ASCII (which a
-/// header cannot carry, or not in one way), or a blank at an end.
+/// header cannot carry, or not in one way), or a blank at an end, or that it begins with one piece
+/// over and over.
 std::optional<std::string> value_fault(std::string_view value);
 
 struct Secret {

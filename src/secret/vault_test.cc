@@ -29,12 +29,32 @@ TEST(Values, ThatCannotBeKeptSecretAreRefused) {
             "it is shorter than 16 characters, and would be found in texts that have nothing to do "
             "with it");
   EXPECT_EQ(value_fault("sixteen letters."), std::nullopt);
-  EXPECT_EQ(value_fault(std::string(kLongestValue, 'x')), std::nullopt);
+  std::string longest;
+  for (int i = 0; longest.size() < kLongestValue; ++i) longest += std::to_string(i) + ',';
+  longest.resize(kLongestValue);
+  EXPECT_EQ(value_fault(longest), std::nullopt);
   EXPECT_EQ(value_fault(std::string(kLongestValue + 1, 'x')), "it is longer than 16384 bytes");
   EXPECT_EQ(value_fault("sixteen letters.\n"), "it has a character that is not printable ASCII");
   EXPECT_EQ(value_fault("sixteen l\xC3\xA4tters."),
             "it has a character that is not printable ASCII");
   EXPECT_EQ(value_fault("sixteen letters. "), "it begins or ends with a blank");
+}
+
+TEST(Values, ThatRepeatThemselvesAreRefused) {
+  const auto repeated = [](std::string_view piece, int times) {
+    std::string out;
+    for (int i = 0; i < times; ++i) out += piece;
+    return out;
+  };
+  const std::string_view rest = "0123456789bcdefgh";
+  for (const std::string_view piece : {"a", "ab", "ab%25", "a longer piece that comes again "}) {
+    EXPECT_EQ(value_fault(repeated(piece, 32).append(rest)), std::nullopt) << piece;
+    EXPECT_EQ(value_fault(repeated(piece, 33).append(rest)),
+              "it begins with the same characters more than 32 times, which no random value does")
+        << piece;
+    EXPECT_EQ(value_fault(std::string(rest) + repeated(piece, 33) + "."), std::nullopt)
+        << "what repeats later is not searched for at each place";
+  }
 }
 
 TEST(Encodings, Base64) {
