@@ -137,6 +137,23 @@ Parsed<void> check_connection(const RequestHead& head) {
   return {};
 }
 
+/// RFC 9110 §7.8: an offer may be ignored, and all but WebSocket are: what another protocol carries
+/// could be requests that nobody decided on.
+Parsed<void> read_upgrade(RequestHead& head) {
+  const auto names = [&](std::string_view field, std::string_view value) {
+    return std::ranges::any_of(list_values(head.headers, field),
+                               [&](std::string_view element) { return iequals(element, value); });
+  };
+  const bool asks = head.minor_version == 1 && !head.is_connect() &&
+                    names("upgrade", "websocket") && names("connection", "upgrade");
+  if (!asks) return {};
+  if (head.method != "GET" || head.framing == Framing::chunked || head.content_length > 0) {
+    return bad_request("a WebSocket handshake is a GET without a body");
+  }
+  head.asks_websocket = true;
+  return {};
+}
+
 Parsed<RequestHead> parse(std::string_view text, const HeadLimits& limits,
                           const InsideOrigin* inside) {
   if (text.size() > limits.head_bytes) {
@@ -159,6 +176,7 @@ Parsed<RequestHead> parse(std::string_view text, const HeadLimits& limits,
   PINHOLE_TRY_VOID(check_connection(head));
   PINHOLE_TRY_VOID(read_framing(head));
   PINHOLE_TRY_VOID(read_expect(head));
+  PINHOLE_TRY_VOID(read_upgrade(head));
   const auto options = list_values(head.headers, "connection");
   const bool closes =
       std::ranges::any_of(options, [](std::string_view o) { return iequals(o, "close"); });

@@ -329,5 +329,25 @@ TEST(HeadersForClient, HopByHopAndFramingEndHere) {
             (std::vector<Header>{{"Server", "n"}, {"Set-Cookie", "a=b"}, {"Set-Cookie", "c=d"}}));
 }
 
+TEST(RequestHead, WebSocketIsTheOneUpgradeThatIsTaken) {
+  const auto head = [](std::string_view start, std::string_view more) {
+    return parse_proxy_request(
+        fmt::format("{} http://a.test/ HTTP/1.1\r\nHost: a.test\r\n{}\r\n", start, more));
+  };
+  const auto asked = head("GET", "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n");
+  ASSERT_TRUE(asked.has_value());
+  EXPECT_TRUE(asked->asks_websocket);
+  for (const std::string_view more : {"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+                                      "Upgrade: websocket\r\n", "Connection: upgrade\r\n"})
+    EXPECT_FALSE(head("GET", more).value().asks_websocket) << more;
+  for (const std::string_view start : {"POST", "HEAD"}) {
+    const auto refused = head(start, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, "invalid_request");
+  }
+  EXPECT_FALSE(head("GET", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n")
+                   .has_value());
+}
+
 }  // namespace
 }  // namespace pinhole::http

@@ -97,6 +97,7 @@ asio::awaitable<bool> Connection::read_more() {
 asio::awaitable<bool> Connection::read_plain() {
   auto [error, count] = co_await socket_.async_read_some(
       asio::buffer(buffer_.data() + filled_, buffer_.size() - filled_), as_result);
+  ended_ = error == asio::error::eof;
   if (error || count == 0) co_return false;
   filled_ += count;
   co_return true;
@@ -109,6 +110,7 @@ asio::awaitable<bool> Connection::read_tls() {
         tls_->read(std::span(buffer_).subspan(filled_, buffer_.size() - filled_), count);
     filled_ += count;
     if (count > 0) co_return true;
+    ended_ = status == tls::Status::closed;
     const bool again = co_await wait_for(status);
     if (!again) co_return false;
   }

@@ -52,6 +52,8 @@ class Connection {
   [[nodiscard]] std::string tls_error() const;
   /// The stream ended without TLS's own end: what came last may be cut.
   [[nodiscard]] bool truncated() const;
+  /// read_more() was false because the peer ended its stream, and nothing is missing of it.
+  [[nodiscard]] bool at_end() const { return ended_ && !truncated(); }
 
   /// The peer will see an end of stream; reading goes on.
   void shutdown_send();
@@ -81,6 +83,7 @@ class Connection {
   std::size_t filled_ = 0;
   std::unique_ptr<SocketTransport> transport_;
   std::unique_ptr<tls::Stream> tls_;
+  bool ended_ = false;
   Clock::time_point last_activity_ = Clock::now();
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "http/header.h"
+#include "pep/masked_head.h"
 #include "pep/upstream_proxy.h"
 #include "secret/headers.h"
 
@@ -240,10 +241,7 @@ bool Exchange::take_head() {
   }
   if (head.status < 200) {  // early hints and the like; our own 100 was sent by on_connected()
     ResponseHead hint = head;
-    if (job_.masks) {
-      secret::mask_headers(*job_.masks, hint.headers);
-      secret::mask(*job_.masks, hint.reason);
-    }
+    if (job_.masks) mask_interim_head(*job_.masks, hint);
     if (head.status != 100) client_->informational(hint);
     changed_.notify();
     return true;
@@ -256,26 +254,16 @@ bool Exchange::take_head() {
                             job_.limits.response_body));
     return false;
   }
-  if (job_.masks) return take_masked_head(head);
-  head_done_ = true;
-  client_->head(head);
-  changed_.notify();
-  return true;
-}
-
-/// The answer of an origin that knows a secret. What it says about its bytes may not be true of
-/// those that the guest gets.
-bool Exchange::take_masked_head(ResponseHead head) {
-  if (secret::is_encoded(head.headers)) {
-    set_failure("upstream_error",
-                "the origin compressed an answer that has to be searched for secrets, although it "
-                "was asked not to");
+  if (!job_.masks) return give_head(head);
+  ResponseHead masked = head;
+  if (auto done = mask_final_head(*job_.masks, job_.head->method, masked); !done) {
+    set_failure(done.error().code, done.error().message);
     return false;
   }
-  secret::mask_headers(*job_.masks, head.headers);
-  secret::mask(*job_.masks, head.reason);
-  secret::drop_fields_about_bytes(head.headers);
-  if (job_.head->method != "HEAD") head.content_length.reset();
+  return give_head(masked);
+}
+
+bool Exchange::give_head(const ResponseHead& head) {
   head_done_ = true;
   client_->head(head);
   changed_.notify();

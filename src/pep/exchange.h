@@ -14,6 +14,7 @@
 #include "http/request.h"
 #include "pep/answer.h"
 #include "pep/audit_log.h"
+#include "pep/carrier.h"
 #include "pep/client.h"
 #include "pep/door.h"
 #include "pep/response_head.h"
@@ -25,45 +26,18 @@
 
 namespace pinhole::pep {
 
-/// What is asked. The head stays the caller's.
-struct ExchangeJob {
-  const http::RequestHead* head = nullptr;
-  /// What goes upstream, where that is not the head's own (secrets were put in). Hop-by-hop fields
-  /// are dropped from it.
-  const std::vector<http::Header>* headers = nullptr;
-  std::string query = {};
-  policy::BodyLimits limits;
-  std::vector<http::Endpoint> endpoints;  // checked; tried in order until one connects
-  bool via_proxy = false;                 // run() finds out: they are the upstream proxy's
-  /// What to search the answer for; null: nothing.
-  std::shared_ptr<const secret::MaskTable> masks = {};
-  /// Puts secrets into the body, whose length is not known then.
-  std::optional<secret::BodyRewriter> rewriter = {};
-};
-
-struct ExchangeResult {
-  ExchangeEnd end;
-  /// Set when nothing of an answer went to the guest yet: it gets this one.
-  std::optional<Refusal> refusal;
-  /// The answer went out from its first byte to its last. If not (and there is no refusal), what
-  /// the guest has is to be cut, so that a truncated answer is never taken for a whole one.
-  bool whole = false;
-};
-
 /// Used for one request after the other; its libcurl handle is kept between them.
-class Exchange final : private TransferListener {
+class Exchange final : public Carrier, private TransferListener {
  public:
   explicit Exchange(Door& door);
 
-  /// `client` must stay until it returns.
-  asio::awaitable<ExchangeResult> run(ExchangeJob job, Client* client);
+  asio::awaitable<ExchangeResult> run(ExchangeJob job, Client* client) override;
   /// Called often; ends an exchange that took too long.
   void check_deadline(std::chrono::steady_clock::time_point now);
-  /// The guest closed its connection, or it is to end now.
-  void guest_gone();
+  void guest_gone() override;
   /// Ends what an exception left behind; returns when nothing of an exchange runs any more.
   asio::awaitable<void> settle();
-  [[nodiscard]] bool running() const { return running_; }
+  [[nodiscard]] bool running() const override { return running_; }
 
  private:
   void on_connected() override;
@@ -76,7 +50,7 @@ class Exchange final : private TransferListener {
   Result<void> start_transfer();
   void build_headers();
   bool take_head();
-  bool take_masked_head(ResponseHead head);
+  bool give_head(const ResponseHead& head);
   bool take_trailer(std::string_view line);
   void give(std::string_view bytes);
   void finish_answer();

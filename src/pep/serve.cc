@@ -102,7 +102,7 @@ AnswerContext answer_context(const Door& door, const http::RequestHead* head,
           .wants_html = head != nullptr && prefers_html(*head)};
 }
 
-asio::awaitable<Served> serve(Door* door, Exchange* exchange, const http::RequestHead* head,
+asio::awaitable<Served> serve(Door* door, Carrier* carrier, const http::RequestHead* head,
                               RequestNote* note, Client* client) {
   if (head->method == "HEAD" && has_body(*head)) {
     co_return refused(*door, *note,
@@ -118,9 +118,9 @@ asio::awaitable<Served> serve(Door* door, Exchange* exchange, const http::Reques
   if (!slot) co_return refused(*door, *note, slot.error());
   if (auto unwritten = record_allowed(*door, *note)) co_return Served{.refusal = unwritten};
 
-  UnderWay here(door->under_way, request, [exchange, client] {
-    if (!exchange->running()) return;
-    exchange->guest_gone();
+  UnderWay here(door->under_way, request, [carrier, client] {
+    if (!carrier->running()) return;
+    carrier->guest_gone();
     client->abort();
   });
   auto endpoints = co_await find_addresses(door, head->url.host, head->url.port);
@@ -143,7 +143,7 @@ asio::awaitable<Served> serve(Door* door, Exchange* exchange, const http::Reques
                   .endpoints = *std::move(endpoints),
                   .masks = std::move(out.masks),
                   .rewriter = std::move(out.rewriter)};
-  ExchangeResult result = co_await exchange->run(std::move(job), client);
+  ExchangeResult result = co_await carrier->run(std::move(job), client);
   if (here.was_cut()) result.end.note = kCutByReload;
   const bool written = write_end(*door, *note, result.end);
   co_return Served{.refusal = std::move(result.refusal), .whole = result.whole && written};

@@ -10,9 +10,9 @@
 #include "http/request.h"
 #include "pep/answer.h"
 #include "pep/audit_log.h"
+#include "pep/carrier.h"
 #include "pep/client.h"
 #include "pep/door.h"
-#include "pep/exchange.h"
 #include "sys/asio.h"
 
 namespace pinhole::pep {
@@ -37,8 +37,8 @@ RequestNote begin_request(Door& door, const http::RequestHead& head);
 /// One that could not be read: the refusal is written down.
 Refusal refuse_unread(Door& door, RequestNote& note, const http::Fault& fault);
 
-/// `exchange`, `head`, `note` and `client` must stay until it returns. Not for CONNECT.
-asio::awaitable<Served> serve(Door* door, Exchange* exchange, const http::RequestHead* head,
+/// `carrier`, `head`, `note` and `client` must stay until it returns. Not for CONNECT.
+asio::awaitable<Served> serve(Door* door, Carrier* carrier, const http::RequestHead* head,
                               RequestNote* note, Client* client);
 
 /// How the answer to a refusal is dressed.

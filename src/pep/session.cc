@@ -60,6 +60,7 @@ void Session::watch_hangup() {
                              [self = shared_from_this()](error_code error) {
                                if (error) return;
                                if (self->tunnel_) return self->tunnel_->guest_gone();
+                               if (self->upgrade_) return self->upgrade_->guest_hung_up();
                                self->close();
                              });
 }
@@ -73,6 +74,7 @@ void Session::close() {
   if (h2_) h2_->close();
   guest_.close();
   if (exchange_.running()) exchange_.guest_gone();
+  if (upgrade_ && upgrade_->running()) upgrade_->guest_gone();
   if (tunnel_) tunnel_->cut();
 }
 
@@ -86,6 +88,7 @@ void Session::check_deadline(steady_clock::time_point now) {
   if (h2_) return h2_->check_deadline(now);
   if (exchange_.running()) return exchange_.check_deadline(now);
   if (tunnel_) return tunnel_->check_deadline(now);
+  if (upgrade_) return upgrade_->check_deadline(now);
   if (is_idle()) {
     if (now - guest_.last_activity() > door_.policy.limits().idle) close();
   } else if (waiting_) {
@@ -180,7 +183,10 @@ asio::awaitable<bool> Session::serve_one() {
 
 asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote note) {
   client_.begin(head);
-  Served served = co_await serve(&door_, &exchange_, &head, &note, &client_);
+  Carrier* carrier = &exchange_;
+  if (head.asks_websocket) carrier = &upgrade_.emplace(door_, guest_);
+  Served served = co_await serve(&door_, carrier, &head, &note, &client_);
+  upgrade_.reset();
   if (!served.refusal) {
     const bool keep = served.whole && client_.keep_alive() && !last_;
     // An answer that ends with the connection ends as TLS wants it; a cut one does not.

@@ -20,6 +20,7 @@
 #include "pep/h2_session.h"
 #include "pep/serve.h"
 #include "pep/tunnel.h"
+#include "pep/upgrade.h"
 
 namespace pinhole::pep {
 
@@ -68,6 +69,7 @@ class Session : public std::enable_shared_from_this<Session> {
   H1Client client_;
   Exchange exchange_;
   std::optional<Tunnel> tunnel_;
+  std::optional<Upgrade> upgrade_;
   std::optional<H2Session> h2_;
   std::optional<Inside> inside_;  // set within a CONNECT that is looked into
   http::HeadLimits head_limits_;

@@ -6,18 +6,19 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <boost/asio/ip/tcp.hpp>
 
 #include "http/address.h"
 #include "http/host.h"
 #include "pep/answer.h"
 #include "pep/audit_log.h"
 #include "pep/connection.h"
+#include "pep/dial.h"
 #include "pep/door.h"
+#include "pep/relay.h"
 
 namespace pinhole::pep {
 
@@ -40,26 +41,18 @@ class Tunnel {
   void cut();
 
  private:
-  asio::awaitable<std::optional<Refusal>> connect(std::vector<http::Endpoint> endpoints);
-  asio::awaitable<error_code> connect_to(http::Endpoint endpoint);
-  asio::awaitable<std::optional<Refusal>> pass_proxy();
   asio::awaitable<bool> check_hello();
   asio::awaitable<bool> refuse_hello(std::string_view code, std::string note, int alert);
-  asio::awaitable<void> to_origin();
-  asio::awaitable<void> to_guest();
 
   Door& door_;
   Connection& guest_;
   http::Host host_;
-  std::uint16_t port_;
   bool raw_;
-  asio::ip::tcp::socket origin_;
+  Dial dial_;
+  std::unique_ptr<Connection> origin_;
+  std::optional<Relay> relay_;
   ExchangeEnd end_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  std::chrono::milliseconds patience_;  // from the last byte that moved
-  bool relaying_ = false;
-  bool guest_gone_ = false;
-  bool guest_done_ = false;  // its end of stream was passed on
+  std::optional<std::chrono::steady_clock::time_point> waiting_since_;  // for its ClientHello
 };
 
 }  // namespace pinhole::pep
