@@ -68,6 +68,7 @@ Result<void> AuditLog::end(const RequestNote& request, const ExchangeEnd& end) {
                          .address = end.address,
                          .code = end.code,
                          .note = end.note,
+                         .secrets = end.secrets,
                          .sent_digest = end.request_digest,
                          .received_digest = end.response_digest,
                          .status = end.status,

@@ -39,6 +39,7 @@ struct ExchangeEnd {
   /// SHA-256 of the body as it went, hexadecimal; where `audit: {bodies: digest}` asks for it.
   std::string request_digest = {};
   std::string response_digest = {};
+  std::vector<std::string> secrets = {};  // names of those that went into the body
 };
 
 /// One per process. Each function's error means "the record is not written": the caller refuses

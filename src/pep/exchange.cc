@@ -173,6 +173,7 @@ ExchangeResult Exchange::result() {
   out.end.address = http::to_string(job_.endpoints[endpoint_]);
   out.end.sent = client_->body().bytes();
   out.end.received = received_;
+  if (job_.rewriter) out.end.secrets = job_.rewriter->used();
   if (head_done_) out.end.status = reader_.head().status;
   if (digests_) {
     if (client_->body().bytes() > 0) out.end.request_digest = digests_->request.finish_hex();

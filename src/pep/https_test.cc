@@ -37,6 +37,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    def do_POST(self):  # chunked; answers whether the value came
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        body = b"yes" if b"key=sk-live-0123456789" in body else b"no"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
     def log_message(self, *args): pass
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -196,6 +207,28 @@ TEST_F(HttpsOrigin, NameInsideMustBeTheConnects) {
               HasSubstr(R"("code":"invalid_request")"));
   EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test", get("/")),
               HasSubstr("secret of /"));
+}
+
+TEST_F(HttpsOrigin, SecretGoesIntoABodyWhereThePolicyWidensIt) {
+  for (const bool widened : {true, false}) {
+    Proxy proxy({.policy = with_ca() + fmt::format("secrets: {{KEY: {{from: \"env:KEY\", hosts: "
+                                                   "[origin.test]{}}}}}\n",
+                                                   widened ? ", in: [body]" : ""),
+                 .authority = true,
+                 .secrets = {{"KEY", "sk-live-0123456789abcdefXYZ"}}});
+    const std::string body = "key=" + proxy.placeholder("KEY");
+    const Answer answer = proxy.ask(
+        fmt::format("POST https://origin.test/ HTTP/1.1\r\nHost: origin.test\r\nTransfer-Encoding: "
+                    "chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+                    body.size(), body));
+    if (widened) {
+      EXPECT_EQ(answer.body, "yes");
+      EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("kind":"end")"));
+      EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("secrets":["KEY"])"));
+    } else {
+      EXPECT_NE(answer.body, "yes");
+    }
+  }
 }
 
 TEST_F(HttpsOrigin, SecretGoesInAndItsEchoComesBackAsThePlaceholder) {
