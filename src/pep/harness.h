@@ -9,6 +9,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -38,6 +40,8 @@ class Peer {
   /// Speaks TLS from now on, and trusts the authority in `ca` alone. False when the handshake failed.
   bool start_tls(const std::filesystem::path& ca, const std::string& name,
                  std::vector<std::string> alpn = {"http/1.1"});
+  /// The other end of that.
+  bool accept_tls(tls::Server& server, const std::string& name, std::vector<std::string> alpn);
   /// True when nothing can be sent for a while because the other side does not read.
   bool is_held_back();
   /// The end of what the other side sends was reached, and nothing was left.
@@ -48,6 +52,7 @@ class Peer {
 
  private:
   struct Tls;
+  bool run_tls(std::shared_ptr<Tls> wire);
   bool fill();
   Fd socket_;
   std::shared_ptr<Tls> tls_;
@@ -84,6 +89,24 @@ class Origin {
 /// Reads heads and answers each with `answer(head)`, until the connection ends.
 Origin::Serve answer_each(std::function<std::string(const std::string& head)> answer);
 std::string ok(std::string_view body);
+
+/// A server's certificates, by an authority of their own. Any thread.
+class TlsSide {
+ public:
+  /// `now`: the clock that the certificates are dated by.
+  explicit TlsSide(std::function<std::time_t()> now = {});
+  bool accept(Peer& peer, const std::string& name, std::vector<std::string> alpn);
+  [[nodiscard]] std::filesystem::path ca_file() const { return folder_.path() / "ca.pem"; }
+
+ private:
+  sys::TempDir folder_;
+  std::mutex mutex_;
+  std::optional<tls::Server> server_;
+};
+/// `serve` behind TLS in the name of origin.test. `side` must stay.
+Origin::Serve over_tls(TlsSide& side, Origin::Serve serve,
+                       std::vector<std::string> alpn = {"http/1.1"},
+                       std::string name = "origin.test");
 
 /// The proxy with a policy, on a unix socket, in a thread.
 class Proxy {

@@ -46,6 +46,16 @@ bool Peer::start_tls(const std::filesystem::path& ca, const std::string& name,
   const auto trust = tls::TrustStore::host_and(sys::read_file(ca, kLargest).value()).value();
   auto wire = std::make_shared<Tls>(socket_.get());
   wire->stream = wire->client.connect(trust, name, false, alpn, *wire).value();
+  return run_tls(std::move(wire));
+}
+
+bool Peer::accept_tls(tls::Server& server, const std::string& name, std::vector<std::string> alpn) {
+  auto wire = std::make_shared<Tls>(socket_.get());
+  wire->stream = server.accept(name, false, alpn, *wire).value();
+  return run_tls(std::move(wire));
+}
+
+bool Peer::run_tls(std::shared_ptr<Tls> wire) {
   if (wire->stream->handshake() != tls::Status::ok) return false;
   tls_ = std::move(wire);
   return true;
@@ -195,6 +205,25 @@ Origin::Serve answer_each(std::function<std::string(const std::string& head)> an
 
 std::string ok(std::string_view body) {
   return fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", body.size(), body);
+}
+
+TlsSide::TlsSide(std::function<std::time_t()> now) : folder_(sys::TempDir::make().value()) {
+  auto authority = tls::Authority::create("t").value();
+  PINHOLE_CHECK(sys::write_file_atomic(ca_file(), authority.certificate_pem()).has_value());
+  server_.emplace(std::move(authority), tls::ServerLimits{.now = std::move(now)});
+}
+
+bool TlsSide::accept(Peer& peer, const std::string& name, std::vector<std::string> alpn) {
+  const std::lock_guard lock(mutex_);
+  return peer.accept_tls(*server_, name, std::move(alpn));
+}
+
+Origin::Serve over_tls(TlsSide& side, Origin::Serve serve, std::vector<std::string> alpn,
+                       std::string name) {
+  return [&side, serve = std::move(serve), alpn = std::move(alpn),
+          name = std::move(name)](Peer& peer) {
+    if (side.accept(peer, name, alpn)) serve(peer);
+  };
 }
 
 namespace {
