@@ -11,6 +11,7 @@ import common
 
 HOST = "origin.test"
 PAGE = 1024
+LARGE = 1_000_000
 GIB = 1 << 30
 EVERYWHERE = frozenset(os.sched_getaffinity(0))
 
@@ -67,6 +68,7 @@ def start_origin(stack, folder):
     site = folder / "site"
     site.mkdir()
     (site / "page").write_bytes(b"p" * PAGE)
+    (site / "large").write_bytes(b"l" * LARGE)
     for name, size in (("1g", GIB), ("10g", 10 * GIB)):
         with open(site / name, "wb") as file:
             file.truncate(size)

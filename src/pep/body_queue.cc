@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "pep/buffer.h"
+
 namespace pinhole::pep {
 
 void BodyQueue::begin(bool has_body, std::optional<std::uint64_t> length, std::uint64_t limit) {
@@ -50,7 +52,13 @@ void BodyQueue::finish() {
                                bytes_, *length_)});
   }
   complete_ = true;
+  if (taken_ == ahead_.size()) give_memory_back();
   changed();
+}
+
+void BodyQueue::give_memory_back() {
+  free_buffer(ahead_);
+  taken_ = 0;
 }
 
 void BodyQueue::refuse(Refusal refusal) {
@@ -76,6 +84,7 @@ UploadChunk BodyQueue::take(std::span<char> room) {
     ahead_.erase(0, taken_);
     taken_ = 0;
   }
+  if (complete_ && taken_ == ahead_.size()) give_memory_back();
   if (on_taken) on_taken(count);
   return {.state = UploadState::data, .size = count};
 }

@@ -56,6 +56,8 @@ class BodyQueue {
   void changed() {
     if (on_change) on_change();
   }
+  /// An idle connection keeps nothing of a body.
+  void give_memory_back();
 
   std::optional<std::uint64_t> length_;
   std::uint64_t limit_ = 0;

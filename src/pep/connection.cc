@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "pep/buffer.h"
+
 namespace pinhole::pep {
 
 /// The socket as TLS sees it, with what was read before TLS began in front.
@@ -17,7 +19,7 @@ class Connection::SocketTransport final : public tls::Transport {
       const std::size_t count = std::min(room.size(), first_.size());
       std::memcpy(room.data(), first_.data(), count);
       first_.erase(0, count);
-      if (first_.empty()) first_ = {};
+      if (first_.empty()) free_buffer(first_);
       return static_cast<std::ptrdiff_t>(count);
     }
     error_code error;
@@ -59,7 +61,7 @@ void Connection::consume(std::size_t count) {
 
 void Connection::release_buffer() {
   if (used_ == filled_) {
-    buffer_ = {};
+    free_buffer(buffer_);
     used_ = filled_ = 0;
   }
 }
@@ -148,7 +150,7 @@ asio::awaitable<bool> Connection::write(std::string_view bytes) {
 
 tls::Transport& Connection::transport() {
   transport_ = std::make_unique<SocketTransport>(socket_, input());
-  buffer_ = {};
+  free_buffer(buffer_);
   used_ = filled_ = 0;
   return *transport_;
 }

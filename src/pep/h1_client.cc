@@ -6,18 +6,16 @@
 #include <iterator>
 #include <utility>
 
+#include "pep/buffer.h"
+
 namespace pinhole::pep {
 namespace {
 
-/// Buffers larger than this are given back after an exchange.
-constexpr std::size_t kKeptBuffer = std::size_t{32} << 10;
+/// What an idle connection may keep of each of its buffers.
+constexpr std::size_t kKeptBuffer = std::size_t{4} << 10;
 
 void give_back(std::string& buffer) {
-  if (buffer.capacity() > kKeptBuffer) {
-    buffer = {};
-  } else {
-    buffer.clear();
-  }
+  if (buffer.empty() && buffer.capacity() > kKeptBuffer) free_buffer(buffer);
 }
 
 }  // namespace
@@ -28,8 +26,8 @@ void H1Client::begin(const http::RequestHead& head) {
   chunks_ = {};
   begun_ = stopped_ = keep_alive_ = ended_ = false;
   framing_ = ResponseFraming::none;
-  give_back(out_);
-  give_back(writing_);
+  out_.clear();
+  writing_.clear();
 }
 
 void H1Client::start_body() {
@@ -119,7 +117,11 @@ void H1Client::body(std::string_view bytes) {
 
 void H1Client::end(std::span<const http::Header> trailers) {
   ended_ = true;
-  if (framing_ != ResponseFraming::chunked) return;
+  if (framing_ == ResponseFraming::chunked) end_chunks(trailers);
+  give_buffers_back();
+}
+
+void H1Client::end_chunks(std::span<const http::Header> trailers) {
   out_ += "0\r\n";
   if (head_->accepts_trailers) {
     for (const auto& [name, value] : trailers) {
@@ -139,7 +141,14 @@ asio::awaitable<bool> H1Client::flush() {
   if (on_room) on_room();  // fills the other buffer meanwhile
   const bool written = co_await guest_.write(writing_);
   writing_.clear();
+  if (ended_) give_buffers_back();
   co_return written;
+}
+
+/// Those that hold nothing: one that is being written comes here again.
+void H1Client::give_buffers_back() {
+  give_back(out_);
+  give_back(writing_);
 }
 
 }  // namespace pinhole::pep

@@ -52,6 +52,8 @@ class H1Client final : public Client {
   bool take_input();
   bool take_plain();
   bool take_chunked();
+  void end_chunks(std::span<const http::Header> trailers);
+  void give_buffers_back();
 
   asio::io_context& context_;
   Connection& guest_;
