@@ -219,11 +219,18 @@ bool Exchange::on_head_line(std::string_view line) {
 }
 
 /// Trailers that do not fit or are broken are dropped: nothing depends on them (RFC 9110 §6.5.1).
+/// Those that never end are no end of an answer.
 bool Exchange::take_trailer(std::string_view line) {
   constexpr std::size_t kMostBytes = std::size_t{8} << 10;
   constexpr std::size_t kMost = 32;
   while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
   trailer_bytes_ += line.size();
+  const std::size_t most_ever = door_.policy.limits().header_bytes;
+  if (trailer_bytes_ > most_ever) {
+    set_failure("constraint_violation",
+                fmt::format("the origin's trailers are over {} bytes", most_ever));
+    return false;
+  }
   if (line.empty() || trailers_.size() >= kMost || trailer_bytes_ > kMostBytes) return true;
   if (auto field = http::parse_header_line(line)) trailers_.push_back(*std::move(field));
   return true;
@@ -265,6 +272,17 @@ bool Exchange::take_head() {
 }
 
 bool Exchange::give_head(const ResponseHead& head) {
+  // To HTTP/1.0 only the end of the connection could tell the end of such an answer, and without TLS
+  // a cut one would end alike.
+  const http::RequestHead& asked = *job_.head;
+  const bool has_tls = asked.form == http::Form::origin && asked.url.scheme == http::Scheme::https;
+  if (!has_tls &&
+      choose_framing(head, asked.method, asked.minor_version) == ResponseFraming::close) {
+    set_failure("upstream_error",
+                "the length of the answer is not known, and a client of HTTP/1.0 could not tell "
+                "whether it is whole: ask with HTTP/1.1");
+    return false;
+  }
   head_done_ = true;
   client_->head(head);
   changed_.notify();

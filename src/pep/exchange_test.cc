@@ -163,18 +163,23 @@ TEST(ExchangeTest, AnswersWithoutABodyKeepTheConnection) {
   EXPECT_EQ(read_answer(peer).status(), 200);
 }
 
-TEST(ExchangeTest, AnswerOfUnknownLengthIsChunkedOrEndsWithTheConnection) {
+TEST(ExchangeTest, AnswerOfUnknownLengthIsChunkedAndNotForHttp10) {
   Origin origin([](Peer& peer) {
-    peer.read_until("\r\n\r\n");
-    peer.send("HTTP/1.0 200 OK\r\n\r\nuntil the end");
+    const bool tells = peer.read_until("\r\n\r\n").starts_with("GET /length");
+    peer.send(tells ? "HTTP/1.0 200 OK\r\nContent-Length: 13\r\n\r\nuntil the end"
+                    : "HTTP/1.0 200 OK\r\n\r\nuntil the end");
   });
   Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test")});
   const Answer modern = proxy.ask("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
   EXPECT_EQ(modern.head, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
   EXPECT_EQ(modern.body, "until the end");
-  const Answer old = proxy.ask("GET http://origin.test/ HTTP/1.0\r\nHost: origin.test\r\n\r\n");
-  EXPECT_EQ(old.head, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+  const Answer old =
+      proxy.ask("GET http://origin.test/length HTTP/1.0\r\nHost: origin.test\r\n\r\n");
+  EXPECT_EQ(old.head, "HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\n");
   EXPECT_EQ(old.body, "until the end");
+  const Answer refused = proxy.ask("GET http://origin.test/ HTTP/1.0\r\nHost: origin.test\r\n\r\n");
+  EXPECT_EQ(refused.status(), 502);
+  EXPECT_THAT(refused.body, HasSubstr("ask with HTTP/1.1"));
 }
 
 TEST(ExchangeTest, SlowOriginsRunIntoTheirTimeouts) {
