@@ -89,6 +89,15 @@ std::string quoted(std::string_view text) {
   return out + '"';
 }
 
+/// pip, npm, apt and others show this and nothing else of an answer; HTTP/2 has no such thing.
+std::string reason_phrase(std::string_view reason, std::string_view detail) {
+  constexpr std::size_t kLongest = 300;  // far from where a client's limit for the line could be
+  std::string out(reason);
+  if (!detail.empty()) out += ": ";
+  for (const char c : detail.substr(0, kLongest)) out += c < 0x20 || c >= 0x7F ? '?' : c;
+  return out;
+}
+
 std::string html_escaped(std::string_view text) {
   std::string out;
   for (const char c : printable(text)) {
@@ -168,7 +177,8 @@ Answer make_answer(const Refusal& refusal, const AnswerContext& context) {
 
 std::string format_answer(const Refusal& refusal, const AnswerContext& context) {
   const Answer answer = make_answer(refusal, context);
-  std::string out = fmt::format("HTTP/1.1 {} {}\r\n", answer.status, answer.reason);
+  std::string out = fmt::format("HTTP/1.1 {} {}\r\n", answer.status,
+                                reason_phrase(answer.reason, refusal.detail));
   for (const auto& [name, value] : answer.headers) {
     out.append(name).append(": ").append(value).append("\r\n");
   }

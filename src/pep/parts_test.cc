@@ -98,7 +98,7 @@ TEST(Answer, IsTheShapeOfEveryRefusal) {
       format_answer(
           {.code = "denied_by_policy", .detail = "no \"rule\"", .rule = "p.yaml:1", .fix = "do it"},
           {.method = "GET", .policy = "sha256:ab", .request = "r-1", .keep_alive = true}),
-      "HTTP/1.1 403 Forbidden\r\n"
+      "HTTP/1.1 403 Forbidden: no \"rule\"\r\n"
       "Proxy-Status: pinhole; error=http_request_denied; code=denied_by_policy; details=\"no "
       "\\\"rule\\\"\"\r\n"
       "Content-Type: application/problem+json\r\n"
@@ -108,6 +108,17 @@ TEST(Answer, IsTheShapeOfEveryRefusal) {
       R"({"type":"about:blank","title":"denied by policy","status":403,"code":"denied_by_policy",)"
       R"("detail":"no \"rule\"","rule":"p.yaml:1","fix":"do it","policy":"sha256:ab","request":"r-1"})"
       "\n");
+}
+
+TEST(Answer, SaysWhyInTheStatusLineWhateverTheDetailHolds) {
+  const auto line = [](std::string detail) {
+    const auto answer = format_answer({.code = "tls_error", .detail = std::move(detail)}, {});
+    return answer.substr(0, answer.find("\r\n"));
+  };
+  EXPECT_EQ(line("a\r\nSet-Cookie: b\t\xC3\xA9\x7F"),
+            "HTTP/1.1 502 Bad Gateway: a??Set-Cookie: b????");
+  EXPECT_EQ(line(""), "HTTP/1.1 502 Bad Gateway");
+  EXPECT_EQ(line(std::string(1000, 'a')), "HTTP/1.1 502 Bad Gateway: " + std::string(300, 'a'));
 }
 
 TEST(Answer, CodesHaveTheirStatus) {
@@ -194,7 +205,9 @@ TEST(ResponseHead, FramingFollowsMethodStatusAndClient) {
 TEST(ResponseHead, WhatIsNotHttpOrTooLargeHasItsCode) {
   EXPECT_EQ(read_head("SSH-2.0-x\r\n\r\n").error().code, "upstream_error");
   EXPECT_EQ(read_head("HTTP/1.1 200x\r\n\r\n").error().code, "upstream_error");
-  EXPECT_EQ(read_head("HTTP/2 200\r\n\r\n").error().code, "upstream_error");
+  EXPECT_EQ(read_head("HTTP/3 200\r\n\r\n").error().code, "upstream_error");
+  EXPECT_EQ(read_head("HTTP/2 20\r\n\r\n").error().code, "upstream_error");
+  EXPECT_EQ(read_head("HTTP/2 204 \r\n\r\n").value().status, 204);
   EXPECT_EQ(read_head("HTTP/1.1 200 OK\r\n folded\r\n\r\n").error().code, "upstream_error");
   EXPECT_EQ(read_head("HTTP/1.1 200 OK\r\nX: " + std::string(2000, 'x') + "\r\n\r\n").error().code,
             "constraint_violation");
