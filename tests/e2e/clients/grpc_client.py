@@ -8,17 +8,16 @@ import sys
 
 import grpc
 
-SECONDS = 60
+SECONDS = 30
 
 
 def call(host, method, request=b"", metadata=None):
     with grpc.secure_channel(host, grpc.ssl_channel_credentials()) as channel:
         try:
-            answer = channel.unary_unary(f"/pinhole.Test/{method}")(request, metadata=metadata, timeout=SECONDS)
+            answer, done = channel.unary_unary(f"/pinhole.Test/{method}").with_call(request, metadata=metadata, timeout=SECONDS)
         except grpc.RpcError as error:
-            return {"status": error.code().name, "details": error.details(),
-                    "metadata": {name: str(value) for name, value in (error.initial_metadata() or ())}}
-    return {"status": "OK", "body": answer.decode()}
+            return {"status": error.code().name, "details": error.details()}
+    return {"status": "OK", "body": answer.decode(), "metadata": dict(done.initial_metadata())}
 
 
 def big(host):
@@ -34,10 +33,10 @@ def talk(host):
     requests = queue.SimpleQueue()
     lines = []
     with grpc.secure_channel(host, grpc.ssl_channel_credentials()) as channel:
-        requests.put(b"message 0")
+        requests.put(b"message 0.")
         for answer in channel.stream_stream("/pinhole.Test/Talk")(iter(requests.get, None), timeout=SECONDS):
             lines.append(answer.decode())
-            requests.put(f"message {len(lines)}".encode() if len(lines) < 50 else None)
+            requests.put(f"message {len(lines)}.".encode() if len(lines) < 50 else None)
     return {"lines": lines}
 
 

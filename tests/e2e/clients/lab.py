@@ -57,7 +57,7 @@ class Lab:
         self.big_sha = hashlib.sha256(self.big).hexdigest()
         self.origin = Origin(root, root / "leaf.pem", root / "leaf.key", VALUE, self.big)
         self.streams = subprocess.Popen([PYTHON, HERE / "stream_origins.py", root / "leaf.pem", root / "leaf.key", str(BIG)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(root / "streams.log", "w"), text=True)
         self.ports = {"origin.test": self.origin.server_port, "plain.test": self.origin.server_port}
         ports = json.loads(self.streams.stdout.readline())
         self.ports |= {"ws.test": ports["websocket"], "grpc.test": ports["grpc"]}
@@ -166,7 +166,7 @@ def npm_registry(lab):
                 member = tarfile.TarInfo(f"package/{path}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
-        for top in ("npm", "npm-private"):
+        for top in ("npm", "npm-private") if name == "pinhole-small" else ("npm",):
             folder = lab.origin.www / top / name
             (folder / "-").mkdir(parents=True)
             (folder / "-" / f"{name}-1.0.0.tgz").write_bytes(tarball.getvalue())
@@ -177,9 +177,10 @@ def npm_registry(lab):
 
 
 def apt_repository(lab):
-    """A flat repository: Packages, and a Release that names its digest."""
-    folder = lab.origin.www / "apt"
-    folder.mkdir()
+    """dists/stable with one component, and a Release that names the digest of its Packages."""
+    top = lab.origin.www / "apt"
+    index = top / "dists/stable/main/binary-amd64"
+    index.mkdir(parents=True), (top / "pool").mkdir()
     stanzas = []
     for name, data in (("pinhole-small", b"small\n"), ("pinhole-big", lab.big)):
         tree = lab.root / "deb" / name
@@ -188,13 +189,14 @@ def apt_repository(lab):
         (tree / "data").write_bytes(data)
         control = f"Package: {name}\nVersion: 1.0\nArchitecture: all\nMaintainer: test <test@origin.test>\nDescription: a test\n"
         (tree / "DEBIAN/control").write_text(control)
-        deb = folder / f"{name}_1.0_all.deb"
+        deb = top / "pool" / f"{name}_1.0_all.deb"
         subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, deb], check=True, capture_output=True, timeout=60)
-        stanzas.append(f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {sha256_of(deb)}\n")
+        stanzas.append(f"{control}Filename: pool/{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {sha256_of(deb)}\n")
     packages = "\n".join(stanzas).encode()
-    (folder / "Packages").write_bytes(packages)
-    (folder / "Release").write_text("Origin: test\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n"
-                                    f" {hashlib.sha256(packages).hexdigest()} {len(packages)} Packages\n")
+    (index / "Packages").write_bytes(packages)
+    (top / "dists/stable/Release").write_text(
+        "Suite: stable\nCodename: stable\nArchitectures: amd64\nComponents: main\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n"
+        f" {hashlib.sha256(packages).hexdigest()} {len(packages)} main/binary-amd64/Packages\n")
 
 
 def git_repositories(lab):

@@ -6,6 +6,7 @@ says why."""
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 from typing import Callable, Union
 
@@ -49,19 +50,24 @@ def is_misplaced(text):
 
 # Programs that fill their whole row in one run.
 
-def program(name, told_by, command, *, protocol=None):
-    """`command(lab)` is (words, environment); the program prints a line of JSON per cell."""
+def facts_of(name, command):
+    """`command(lab)` is (words, environment) of a program that prints a line of JSON per cell; a function that looks one up."""
     runs = {}
 
     def fact(lab, cell):
         if lab not in runs:
             words, env = command(lab)
             done = lab.run(*words, env=env, cwd=lab.folder(name.replace(" ", "-").replace("/", "-")), timeout=180)
-            runs[lab] = {line["cell"]: line for line in map(json.loads, done.stdout.splitlines())}
-            assert done.returncode == 0 and runs[lab], done.stderr
-        it = runs[lab][cell]
-        assert "error" not in it, it
-        return it
+            runs[lab] = {line["cell"]: line for line in map(json.loads, done.stdout.splitlines())}, done.stderr
+        facts, error = runs[lab]
+        assert cell in facts, error
+        assert "error" not in facts[cell], facts[cell]
+        return facts[cell]
+    return fact
+
+
+def program(name, told_by, command, *, protocol=None):
+    fact = facts_of(name, command)
 
     def allowed(lab):
         it = fact(lab, "allowed")
@@ -139,6 +145,17 @@ def fed_in_two(lab, process, name, first=b"first\n", second=b"second\n"):
     assert told["bytes"] == len("first\nsecond\n") and not told["length_known"], told
 
 
+def is_resumed(lab, file, *words):
+    """A download that was cut is whole again, and only the rest was sent."""
+    kept = len(lab.big) - (4 << 20) - 7
+    lab.origin.flag("resumed", kept).clear()
+    os.truncate(file, kept)
+    done = lab.run(*words)
+    assert done.returncode == 0 and sha256_of(file) == lab.big_sha, done.stderr
+    assert lab.origin.flag("resumed", kept).is_set()
+    file.unlink()
+
+
 def curl(version, protocol):
     def command(lab, *words):
         return ["curl", "-sS", version, "--proxy", lab.proxy, "--cacert", lab.ca, *words]
@@ -165,8 +182,8 @@ def curl(version, protocol):
         file = lab.folder("curl") / f"big{version}"
         got = lab.run(*command(lab, "-o", file, f"{ORIGIN}/big"))
         assert got.returncode == 0 and sha256_of(file) == lab.big_sha, got.stderr
-        file.unlink()
-        return "yes"
+        is_resumed(lab, file, *command(lab, "-C", "-", "-o", file, f"{PLAIN}/big"))
+        return "yes, also resumed"
 
     def streaming(lab):
         name = f"curl{version}"
@@ -200,10 +217,11 @@ def wget():
 
     def big(lab):
         file = lab.folder("wget") / "big"
-        got = lab.run("wget", "-q", "-O", file, f"--ca-certificate={lab.ca}", f"{PLAIN}/big")
+        words = ["wget", "-q", "-c", "-O", file, f"--ca-certificate={lab.ca}", f"{PLAIN}/big"]
+        got = lab.run(*words)
         assert got.returncode == 0 and sha256_of(file) == lab.big_sha, got.stderr
-        file.unlink()
-        return "yes"
+        is_resumed(lab, file, *words)
+        return "yes, also resumed"
 
     def streaming(lab):
         released_by_first_line(lab, lab.popen(*command(lab, f"{ORIGIN}/events/wget")), "wget")

@@ -5,7 +5,7 @@ index the test lays out below `www`.
 What streams is proven without a clock: the origin keeps the second part back until a request tells it that the first has arrived.
   GET  /hello             a line of text
   GET  /echo              the Authorization it was sent, and the SHA-256 of that, which nobody on the way can rewrite unnoticed
-  GET  /big               `big` bytes of a known pattern
+  GET  /big               bytes of a known pattern, also the rest of them
   GET  /events/ID         server-sent events: the first at once, the second after GET /release/ID
   POST /upload/ID         how much came, its SHA-256, and whether its length was unknown; GET /arrived/ID answers when a part is here
   *    /git/REPO.git/…    git http-backend
@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import ssl
 import subprocess
 import threading
@@ -114,9 +115,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.text(200, f"authorization: {sent}\nsha256: {hashlib.sha256(sent.encode()).hexdigest()}\n")
 
     def big(self, _):
-        self.begin(200, {"Content-Type": "application/octet-stream", "Content-Length": str(len(self.server.big))})
-        for at in range(0, len(self.server.big) if self.command != "HEAD" else 0, 1 << 20):
-            self.wfile.write(self.server.big[at:at + (1 << 20)])
+        data, headers = self.server.big, {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
+        if asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            headers["Content-Range"] = f"bytes {asked[1]}-{len(data) - 1}/{len(data)}"
+            data = data[int(asked[1]):]
+            self.server.flag("resumed", int(asked[1])).set()
+        self.begin(206 if asked else 200, {**headers, "Content-Length": str(len(data))})
+        for at in range(0, len(data) if self.command != "HEAD" else 0, 1 << 20):
+            self.wfile.write(data[at:at + (1 << 20)])
 
     def events(self, name):
         self.begin(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
@@ -145,7 +151,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         path, _, query = rest.partition("?")
         chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
         if chunked and path.endswith("/git-receive-pack"):
-            self.server.flag("chunked push", path.split("/")[0]).set()
+            self.server.flag("pushed in chunks", path.split("/")[0]).set()
         env = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1",
                "GIT_PROJECT_ROOT": str(self.server.repositories), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": "/" + path,
                "REQUEST_METHOD": self.command, "QUERY_STRING": query, "CONTENT_TYPE": self.headers.get("Content-Type", ""),

@@ -17,7 +17,7 @@ class WebsocketClient:
 
     def connect(self, url, headers=None):
         try:
-            self.socket = self.websocket.create_connection(url, header=headers, timeout=60)
+            self.socket = self.websocket.create_connection(url, header=headers or {}, timeout=60)
         except self.websocket.WebSocketBadStatusException as error:
             return {"status": error.status_code, "headers": dict(error.resp_headers or {}), "message": str(error)}
         return {"status": 101}
@@ -69,7 +69,7 @@ def allowed(client, origin):
     lines = []
     if told["status"] == 101:
         for number in range(50):
-            client.send(f"message {number}")
+            client.send(f"message {number}.")
             lines.append(client.receive())
         client.close()
     return {**told, "lines": lines}
