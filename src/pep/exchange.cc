@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "http/header.h"
+#include "pep/buffer.h"
 #include "pep/masked_head.h"
 #include "pep/upstream_proxy.h"
 #include "secret/headers.h"
@@ -32,6 +33,8 @@ asio::awaitable<ExchangeResult> Exchange::run(ExchangeJob job, Client* client) {
   ExchangeResult ended = result();
   client_ = nullptr;
   job_ = {};
+  free_buffer(masked_);
+  free_buffer(rewritten_);
   co_return ended;
 }
 
