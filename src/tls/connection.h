@@ -38,6 +38,7 @@ struct Stream::Impl {
   std::string error;
   int handshake_messages = 0;
   bool failed = false;
+  bool established = false;  // the handshake was ok once
   bool starved = false;  // the last read wanted more
   bool said_goodbye = false;
   SslPtr ssl;  // last: it uses the wire until it is gone

@@ -329,6 +329,54 @@ TEST_F(Streams, EndAFloodOfKeyUpdates) {
   EXPECT_GT(updates, kMostHandshakeMessages / 2);
 }
 
+int make_ticket_long(SSL* ssl, void* /*unused*/) {
+  const std::string filling(2000, 'f');
+  return SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), filling.data(), filling.size());
+}
+
+TEST(PostHandshake, MessageThatComesByHalfIsThePeersToFinish) {
+  const Authority authority = *Authority::create("x");
+  const TrustStore trust = *TrustStore::host_and(authority.certificate_pem());
+  const KeyPtr key = *make_key();
+  const X509Ptr leaf =
+      *mint_leaf(authority.parts(), key.get(), "a.example", false, std::time(nullptr));
+  const SslContextPtr context = make_context(TLS_server_method());
+  ASSERT_EQ(SSL_CTX_use_certificate(context.get(), leaf.get()), 1);
+  ASSERT_EQ(SSL_CTX_use_PrivateKey(context.get(), key.get()), 1);
+  // Tickets of more than a record each.
+  ASSERT_EQ(SSL_CTX_set_max_send_fragment(context.get(), 512), 1);
+  SSL_CTX_set_session_ticket_cb(context.get(), make_ticket_long, nullptr, nullptr);
+  Line line;
+  Wire wire{.transport = &line.server_end};
+  const SslPtr server(SSL_new(context.get()));
+  BIO* bio = make_bio(wire).release();
+  SSL_set_bio(server.get(), bio, bio);
+  Client client;
+  Stream to = *client.connect(trust, "a.example", false, {}, line.client_end);
+  for (int round = 0; round < 4 && to.handshake() != Status::ok; ++round) SSL_accept(server.get());
+  SSL_accept(server.get());  // writes the tickets
+  ASSERT_GT(line.down.bytes.size(), 2000U);
+
+  std::string rest = std::exchange(line.down.bytes, "");
+  std::array<char, 100> room;
+  std::size_t count = 0;
+  while (!rest.empty()) {  // record by record
+    const auto byte = [&](std::size_t at) {
+      return std::size_t{static_cast<std::uint8_t>(rest[at])};
+    };
+    const std::size_t size = 5 + (byte(3) << 8U) + byte(4);
+    line.down.bytes = rest.substr(0, size);
+    rest.erase(0, size);
+    EXPECT_EQ(to.read(room, count), Status::want_read);
+    const Status wrote = to.write("x", count);
+    EXPECT_TRUE(wrote == Status::ok || wrote == Status::want_read);
+  }
+  ASSERT_EQ(to.write("done", count), Status::ok);
+  ASSERT_EQ(SSL_write(server.get(), "hello", 5), 5);
+  ASSERT_EQ(to.read(room, count), Status::ok) << to.error();
+  EXPECT_EQ(std::string(room.data(), count), "hello");
+}
+
 TEST(Sessions, ResumeUnderTheirOwnNameOnly) {
   Server server = make_server();
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
