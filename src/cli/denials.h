@@ -12,7 +12,7 @@
 
 namespace pinhole::cli {
 
-/// What nobody has to hear of: refusals of names below pinhole.internal, which each start and
+/// What nobody has to hear of: refusals of denied.pinhole.internal, which each start and
 /// `pinhole verify` ask for to see them refused. The audit log has them all the same.
 std::vector<audit::DeniedGroup> without_self_tests(std::vector<audit::DeniedGroup> groups);
 

@@ -24,12 +24,12 @@ TEST(Denials, AreATableWithTheLineThatWouldAllowEach) {
 TEST(Denials, OfSelfTestsAreLeftOut) {
   std::vector<audit::DeniedGroup> groups;
   for (const char* host : {"denied.pinhole.internal", "a.test", "denied.pinhole.internal:443",
-                           "notpinhole.internal", "pinhole.internal.a.test", ""}) {
+                           "notpinhole.internal", "x.pinhole.internal", ""}) {
     groups.push_back({host, "denied_by_policy", "default", 1, ""});
   }
   std::vector<std::string> left;
   for (const auto& group : without_self_tests(groups)) left.push_back(group.host);
-  EXPECT_THAT(left, ElementsAre("a.test", "notpinhole.internal", "pinhole.internal.a.test", ""));
+  EXPECT_THAT(left, ElementsAre("a.test", "notpinhole.internal", "x.pinhole.internal", ""));
 }
 
 TEST(Denials, AreBoundedAndNothingOfAGuestActsOnTheTerminal) {

@@ -137,6 +137,20 @@ Parsed<void> check_connection(const RequestHead& head) {
   return {};
 }
 
+/// RFC 6455 §4.1: without these no origin that means WebSocket agrees.
+bool is_websocket_offer(const RequestHead& head) {
+  constexpr std::string_view kKey = "sec-websocket-key";
+  constexpr std::string_view kVersion = "sec-websocket-version";
+  if (count_of(head.headers, kKey) != 1 || count_of(head.headers, kVersion) != 1) return false;
+  const std::string_view key = *find_header(head.headers, kKey);  // 16 bytes in base64
+  const bool is_key =
+      key.size() == 24 && key.ends_with("==") && std::ranges::all_of(key.substr(0, 22), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '+' || c == '/';
+      });
+  return is_key && *find_header(head.headers, kVersion) == "13";
+}
+
 /// RFC 9110 §7.8: an offer may be ignored, and all but WebSocket are: what another protocol carries
 /// could be requests that nobody decided on.
 Parsed<void> read_upgrade(RequestHead& head) {
@@ -145,7 +159,8 @@ Parsed<void> read_upgrade(RequestHead& head) {
                                [&](std::string_view element) { return iequals(element, value); });
   };
   const bool asks = head.minor_version == 1 && !head.is_connect() &&
-                    names("upgrade", "websocket") && names("connection", "upgrade");
+                    names("upgrade", "websocket") && names("connection", "upgrade") &&
+                    is_websocket_offer(head);
   if (!asks) return {};
   if (head.method != "GET" || head.framing == Framing::chunked || head.content_length > 0) {
     return bad_request("a WebSocket handshake is a GET without a body");

@@ -330,16 +330,24 @@ TEST(HeadersForClient, HopByHopAndFramingEndHere) {
 }
 
 TEST(RequestHead, WebSocketIsTheOneUpgradeThatIsTaken) {
-  const auto head = [](std::string_view start, std::string_view more) {
+  const auto head = [](std::string_view start, std::string more) {
+    if (!more.contains("Sec-"))
+      more += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     return parse_proxy_request(
         fmt::format("{} http://a.test/ HTTP/1.1\r\nHost: a.test\r\n{}\r\n", start, more));
   };
   const auto asked = head("GET", "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n");
   ASSERT_TRUE(asked.has_value());
   EXPECT_TRUE(asked->asks_websocket);
-  for (const std::string_view more : {"Connection: Upgrade\r\nUpgrade: h2c\r\n",
-                                      "Upgrade: websocket\r\n", "Connection: upgrade\r\n"})
-    EXPECT_FALSE(head("GET", more).value().asks_websocket) << more;
+  for (const std::string_view more :
+       {"Connection: Upgrade\r\nUpgrade: h2c\r\n", "Upgrade: websocket\r\n",
+        "Connection: upgrade\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: "
+        "8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: "
+        "13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n"})
+    EXPECT_FALSE(head("GET", std::string(more)).value().asks_websocket) << more;
   for (const std::string_view start : {"POST", "HEAD"}) {
     const auto refused = head(start, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
     ASSERT_FALSE(refused.has_value());

@@ -182,6 +182,12 @@ void Connection::cancel_waits() {
   socket_.cancel(ignored);
 }
 
+void Connection::reset() {
+  error_code ignored;
+  if (socket_.is_open()) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  socket_.close(ignored);
+}
+
 void Connection::close() {
   error_code ignored;
   socket_.close(ignored);

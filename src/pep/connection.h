@@ -60,6 +60,9 @@ class Connection {
   /// Pending reads and writes return false; the connection stays.
   void cancel_waits();
   void close();
+  /// Closes so that the peer sees a broken connection and not an end, where its kind of socket can
+  /// tell (TCP).
+  void reset();
   [[nodiscard]] bool is_open() const { return socket_.is_open(); }
   /// Gives the memory of an idle connection back; the next read_more() takes it again when there is
   /// something to read.

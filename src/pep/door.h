@@ -28,7 +28,7 @@ namespace pinhole::pep {
 /// How long each step may take. Idle time between two bytes comes from the policy (limits.idle).
 struct Times {
   std::chrono::milliseconds request_head{30'000};  // from its first byte to its last
-  std::chrono::milliseconds connect{10'000};       // TCP and TLS together, for each address
+  std::chrono::milliseconds connect{10'000};       // for each address; pep/dial.h: for each step
   std::chrono::milliseconds first_byte{
       300'000};  // from the request's last byte; models think for minutes
   std::chrono::milliseconds total{std::chrono::hours(24)};

@@ -394,7 +394,11 @@ void Exchange::set_failure(std::string_view code, std::string message) {
 void Exchange::check_deadline(std::chrono::steady_clock::time_point now) {
   if (!running_ || guest_gone_) return;
   if (done_) {  // what is left is the guest's to read
-    if (now - client_->last_activity() > door_.policy.limits().idle) guest_gone();
+    if (now - client_->last_activity() > door_.policy.limits().idle) {
+      set_failure("timeout", "the guest does not read its answer");
+      client_->abort();  // also ends a write that waits for it
+      changed_.notify();
+    }
     return;
   }
   const bool asked = client_->body().complete() && !head_done_;

@@ -69,6 +69,7 @@ Result<std::optional<http::Endpoint>> bound_to(int socket) {
     endpoint.port = ntohs(v6.sin6_port);
     return endpoint;
   }
+  if (name.storage.ss_family != AF_UNIX) return fail("it is neither of the internet nor local");
   return std::nullopt;
 }
 
@@ -90,6 +91,10 @@ Result<Listener> listen_tcp(const http::Endpoint& endpoint) {
 Result<Listener> take_inherited(const Options& options) {
   PINHOLE_TRY(Fd socket, inherited(*options.listen_fd));
   const std::string place = fmt::format("fd:{}", *options.listen_fd);
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens != 1)
+    return fail("--listen {}: that is not a listening socket", place);
   const auto bound = bound_to(socket.get());
   if (!bound) return fail(Error(bound.error()).context("--listen " + place));
   if (const auto& endpoint = *bound) {

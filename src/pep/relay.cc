@@ -12,18 +12,15 @@ asio::awaitable<void> Relay::run() {
   guest_.touch();
   started_ = Clock::now();
   co_await (to_origin() && to_guest());
-  cut();
+  origin_.close();
+  guest_.close();
 }
 
 asio::awaitable<void> Relay::to_origin() {
   while (true) {
     if (!guest_.input().empty()) {
       const std::size_t count = guest_.input().size();
-      if (count > limits_.sent - sent_) {
-        fail("constraint_violation",
-             fmt::format("the guest sent more than {} bytes", limits_.sent));
-        co_return;
-      }
+      if (!may_go(guest_.input())) co_return;
       const bool written = co_await origin_.write(guest_.input());
       if (!written) {
         cut();
@@ -35,6 +32,10 @@ asio::awaitable<void> Relay::to_origin() {
     }
     const bool came = co_await guest_.read_more();
     if (!came) break;
+  }
+  if (!guest_.at_end()) {
+    cut();
+    co_return;
   }
   guest_done_ = true;
   origin_.shutdown_send();
@@ -61,12 +62,22 @@ asio::awaitable<void> Relay::to_guest() {
     if (!came) break;
   }
   if (!origin_.at_end()) {
-    // What the guest has may be cut: it sees no orderly end either.
-    if (code_.empty() && !guest_done_) code_ = "upstream_error";
+    if (code_.empty() && !guest_done_ && !cut_) code_ = "upstream_error";
     cut();
     co_return;
   }
   guest_.shutdown_send();
+}
+
+bool Relay::may_go(std::string_view bytes) {
+  if (bytes.size() > limits_.sent - sent_) {
+    fail("constraint_violation", fmt::format("the guest sent more than {} bytes", limits_.sent));
+    return false;
+  }
+  if (!check_) return true;
+  const auto good = check_(bytes);
+  if (!good) fail(good.error().code, good.error().message);
+  return good.has_value();
 }
 
 bool Relay::pass(std::string_view bytes, std::string& filtered) {
@@ -100,8 +111,9 @@ void Relay::guest_gone() {
 }
 
 void Relay::cut() {
-  origin_.close();
-  guest_.close();
+  cut_ = true;
+  origin_.reset();
+  guest_.reset();
 }
 
 }  // namespace pinhole::pep

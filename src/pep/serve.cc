@@ -143,7 +143,13 @@ asio::awaitable<Served> serve(Door* door, Carrier* carrier, const http::RequestH
                   .endpoints = *std::move(endpoints),
                   .masks = std::move(out.masks),
                   .rewriter = std::move(out.rewriter)};
-  ExchangeResult result = co_await carrier->run(std::move(job), client);
+  ExchangeResult result;
+  try {
+    result = co_await carrier->run(std::move(job), client);
+  } catch (...) {
+    write_end(*door, *note, {.note = "a fault of the door"});
+    throw;
+  }
   if (here.was_cut()) result.end.note = kCutByReload;
   const bool written = write_end(*door, *note, result.end);
   co_return Served{.refusal = std::move(result.refusal), .whole = result.whole && written};

@@ -6,6 +6,7 @@
 
 #include "http/chunked.h"
 #include "pep/masked_head.h"
+#include "pep/websocket_handshake.h"
 
 namespace pinhole::pep {
 namespace {
@@ -44,8 +45,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::carry() {
   const std::string text = request_text();
   asked_ = Clock::now();
   const bool sent = co_await origin_->write(text);
-  if (!sent)
-    co_return Failure{.code = "upstream_error", .detail = "the origin closed the connection"};
+  if (!sent) co_return origin_gone();
   auto failure = co_await read_head();
   asked_.reset();
   guest_.touch();
@@ -78,9 +78,13 @@ std::string Upgrade::request_text() const {
 asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::more_from_origin() {
   const bool came = co_await origin_->read_more();
   if (came) co_return std::nullopt;
-  if (!timed_out_.empty()) co_return Failure{.code = "timeout", .detail = timed_out_};
-  co_return Failure{.code = "upstream_error",
-                    .detail = "the origin closed the connection before its answer was complete"};
+  co_return origin_gone();
+}
+
+Upgrade::Failure Upgrade::origin_gone() const {
+  if (!timed_out_.empty()) return Failure{.code = "timeout", .detail = timed_out_};
+  return Failure{.code = "upstream_error",
+                 .detail = "the origin closed the connection before its answer was complete"};
 }
 
 /// To the end of the first head that is not interim.
@@ -122,19 +126,23 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::take_interim() {
   ResponseHead head = reader_.head();
   if (job_.masks) mask_interim_head(*job_.masks, head);
   client_->informational(head);
-  const bool written = co_await client_->flush();
-  if (!written) guest_gone_ = true;
+  co_await tell_guest({});
   co_return std::nullopt;
 }
 
 asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::switch_protocols() {
   ResponseHead head = reader_.head();
-  const bool as_asked = names(head.headers, "upgrade", "websocket");
-  const bool extended = job_.masks && http::find_header(head.headers, kExtensions) != nullptr;
-  if (!as_asked || extended) {
-    co_return Failure{.code = "upstream_error",
-                      .detail = as_asked ? "the origin uses an extension that was not offered"
-                                         : "the origin switched to another protocol than asked"};
+  const std::string* key = http::find_header(job_.head->headers, "sec-websocket-key");
+  const std::string* accept = http::find_header(head.headers, "sec-websocket-accept");
+  const bool as_asked = names(head.headers, "upgrade", "websocket") &&
+                        names(head.headers, "connection", "upgrade") && key != nullptr &&
+                        accept != nullptr && *accept == websocket_accept(*key);
+  const bool extended = http::find_header(head.headers, kExtensions) != nullptr;
+  if (!as_asked || (extended && job_.masks)) {
+    co_return Failure{
+        .code = "upstream_error",
+        .detail = as_asked ? "the origin uses an extension that was not offered"
+                           : "the origin's 101 does not agree to the WebSocket that was asked for"};
   }
   if (job_.masks) mask_interim_head(*job_.masks, head);
   std::string text =
@@ -143,8 +151,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::switch_protocols() {
     text.append(name).append(": ").append(value).append("\r\n");
   text += "\r\n";
   head_done_ = true;
-  const bool written = co_await guest_.write(text);
-  if (!written) guest_gone_ = true;
+  co_await tell_guest(std::move(text));
   if (guest_gone_) co_return std::nullopt;
 
   Relay::Filter filter;
@@ -157,7 +164,10 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::switch_protocols() {
                              .total = door_.times.total,
                              .sent = job_.limits.request_body,
                              .received = job_.limits.response_body},
-                 std::move(filter));
+                 std::move(filter),
+                 [guard = std::make_shared<WebSocketGuard>(extended)](std::string_view bytes) {
+                   return guard->look(bytes);
+                 });
   co_await relay_->run();
   if (relay_->code().empty()) co_return std::nullopt;
   co_return Failure{.code = relay_->code(), .detail = relay_->note()};
@@ -170,6 +180,14 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::pass_answer() {
     if (auto masked = mask_final_head(*job_.masks, job_.head->method, head); !masked)
       co_return Failure{.code = masked.error().code, .detail = masked.error().message};
   }
+  const ResponseHead& told = reader_.head();
+  const bool has_length = choose_framing(told, job_.head->method, 1) == ResponseFraming::length;
+  if (has_length && told.content_length.value_or(0) > job_.limits.response_body) {
+    co_return Failure{.code = "constraint_violation",
+                      .detail = fmt::format("the answer's body is over the limit of {} bytes",
+                                            job_.limits.response_body),
+                      .status = 502};
+  }
   head_done_ = true;
   client_->head(head);
   auto failure = co_await pass_body(reader_.head());
@@ -180,10 +198,22 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::pass_answer() {
     client_->body(rest);
   }
   client_->end({});
-  bool written = true;
-  while (written && client_->has_output()) written = co_await client_->flush();
-  whole_ = written;
+  while (!guest_gone_ && client_->has_output()) co_await tell_guest({});
+  whole_ = !guest_gone_;
   co_return std::nullopt;
+}
+
+/// `bytes`, or without any what the client holds.
+asio::awaitable<void> Upgrade::tell_guest(std::string bytes) {
+  telling_ = true;
+  bool written = false;
+  if (bytes.empty()) {
+    written = co_await client_->flush();
+  } else {
+    written = co_await guest_.write(bytes);
+  }
+  telling_ = false;
+  if (!written) guest_gone_ = true;
 }
 
 /// With the framing that the origin's `head` tells.
@@ -207,8 +237,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::pass_body(ResponseHead
     if (refused) co_return refused;
     origin_->consume(step.consumed);
     if (step.done) co_return std::nullopt;
-    const bool written = co_await client_->flush();
-    if (!written) guest_gone_ = true;
+    co_await tell_guest({});
     if (guest_gone_) co_return std::nullopt;
     if (step.consumed > 0 && !origin_->input().empty()) continue;
     if (head.content_length && left == 0) break;
@@ -244,7 +273,8 @@ ExchangeResult Upgrade::result(std::optional<Failure> failure) {
   out.end.sent = relay_ ? relay_->sent() : 0;
   out.end.received = relay_ ? relay_->received() : received_;
   if (head_done_) out.end.status = reader_.head().status;
-  if (guest_gone_) {
+  if (!timed_out_.empty()) failure = Failure{.code = "timeout", .detail = timed_out_};
+  if (guest_gone_ && timed_out_.empty()) {
     out.end.note = "the guest left";
     return out;
   }
@@ -269,11 +299,15 @@ ExchangeResult Upgrade::result(std::optional<Failure> failure) {
 
 void Upgrade::check_deadline(Clock::time_point now) {
   if (relay_) return relay_->check_deadline(now);
-  if (!origin_) return;
+  if (!origin_ || !timed_out_.empty()) return;
   const auto limit = asked_ ? door_.times.first_byte : door_.policy.limits().idle;
-  if (now - (asked_ ? *asked_ : guest_.last_activity()) <= limit) return;
-  timed_out_ = asked_ ? "no answer from the origin in time" : "idle: no byte moved in time";
+  const bool late = now - started_ > door_.times.total;
+  if (!late && now - (asked_ ? *asked_ : guest_.last_activity()) <= limit) return;
+  timed_out_ = late     ? "it took too long in total"
+               : asked_ ? "no answer from the origin in time"
+                        : "idle: no byte moved in time";
   origin_->close();
+  if (head_done_ || telling_) guest_.close();  // nothing else reaches it in time
 }
 
 void Upgrade::guest_hung_up() {

@@ -47,6 +47,8 @@ class Upgrade final : public Carrier {
   asio::awaitable<std::optional<Failure>> pass_answer();
   asio::awaitable<std::optional<Failure>> pass_body(ResponseHead head);
   asio::awaitable<std::optional<Failure>> more_from_origin();
+  Failure origin_gone() const;
+  asio::awaitable<void> tell_guest(std::string bytes);
   std::optional<Failure> give(std::string_view bytes);
   ExchangeResult result(std::optional<Failure> failure);
   void cut();
@@ -60,11 +62,13 @@ class Upgrade final : public Carrier {
   ResponseHeadReader reader_;
   std::optional<secret::Masker> masker_;  // of an answer that is no 101
   std::optional<Relay> relay_;
-  std::optional<Clock::time_point> asked_;  // the request went out, and no head came yet
+  std::optional<Clock::time_point> asked_;  // the request goes out, and no head came yet
+  Clock::time_point started_ = Clock::now();
   std::string timed_out_;
   std::uint64_t received_ = 0;
   int informational_ = 0;
   bool running_ = false;
+  bool telling_ = false;    // a write to the guest runs, that only closing ends
   bool head_done_ = false;  // the guest has the final head
   bool whole_ = false;
   bool guest_gone_ = false;

@@ -21,10 +21,17 @@ using testing::Proxy;
 constexpr std::string_view kAsk =
     "GET http://origin.test/ws?a=b HTTP/1.1\r\nHost: origin.test\r\nConnection: keep-alive, "
     "Upgrade\r\n"
-    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n";
+    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+    "dGhlIHNhbXBsZSBub25jZQ==\r\n";
 constexpr std::string_view kAgreed =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    "Sec-WebSocket-Accept: x\r\n\r\n";
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A client's text frame under a mask of zeros.
+std::string frame(std::string_view text) {
+  return "\x81" + std::string(1, static_cast<char>(0x80 | text.size())) + std::string(4, '\0') +
+         std::string(text);
+}
 
 TEST(Upgrade, CarriesBytesBothWaysWithHalfClose) {
   std::string asked;
@@ -36,17 +43,17 @@ TEST(Upgrade, CarriesBytesBothWaysWithHalfClose) {
   });
   Proxy proxy({.policy = testing::policy_for(origin.port(), "GET http://origin.test/ws")});
   Peer peer = proxy.connect();
-  peer.send(std::string(kAsk) + "\r\nearly ");
+  peer.send(std::string(kAsk) + "\r\n" + frame("early"));
   EXPECT_EQ(peer.read_until("\r\n\r\n"), kAgreed);
   EXPECT_EQ(peer.read_exactly(8), "greeting");
-  peer.send("and late");
+  peer.send(frame("late"));
   peer.half_close();
-  EXPECT_EQ(peer.read_all(), "seen early and late");
+  EXPECT_EQ(peer.read_all(), "seen " + frame("early") + frame("late"));
   EXPECT_EQ(
       asked,
       "GET /ws?a=b HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n\r\n");
-  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("status":101,"sent":14,"received":27)"));
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+  EXPECT_THAT(proxy.audit_text(), HasSubstr(R"("status":101,"sent":21,"received":34)"));
 }
 
 TEST(Upgrade, IsDecidedLikeAnyRequest) {
@@ -97,6 +104,7 @@ TEST(Upgrade, ATruncatedAnswerIsNotWhole) {
 }
 
 TEST(Upgrade, OriginsThatDoNotKeepToTheHandshakeAreRefused) {
+  using namespace std::string_literals;
   std::string answer;
   Origin origin([&](Peer& peer) {
     peer.read_until("\r\n\r\n");
@@ -106,6 +114,7 @@ TEST(Upgrade, OriginsThatDoNotKeepToTheHandshakeAreRefused) {
   Proxy proxy({.policy = testing::policy_for(origin.port(), "http://origin.test")});
   for (const std::string& bytes :
        {std::string("HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n"),
+        "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"s,
         std::string("garbage\r\n\r\n"), std::string("HTTP/1.1 101 Switching"),
         "HTTP/1.1 101 x\r\nX: " + std::string(70'000, 'x')}) {
     answer = bytes;
@@ -145,16 +154,61 @@ TEST(Upgrade, EndsByTheLimitsOfItsRuleAndByIdleness) {
       origin.port());
   Proxy proxy({.policy = policy, .times = {.tick = milliseconds(10)}});
   Peer idle = proxy.connect();
-  idle.send(std::string(kAsk) + "\r\n0123456789");
+  idle.send(std::string(kAsk) + "\r\n" + frame("0123"));
   idle.read_until("\r\n\r\n");
-  EXPECT_EQ(idle.read_all(), "0123456789");
+  EXPECT_EQ(idle.read_all(), frame("0123"));
   Peer large = proxy.connect();
-  large.send(std::string(kAsk) + "\r\n" + std::string(101, 'x'));
+  large.send(std::string(kAsk) + "\r\n" + frame(std::string(96, 'x')));
   large.read_until("\r\n\r\n");
   EXPECT_EQ(large.read_all(), "");
   const std::string audit = proxy.audit_text();
   EXPECT_THAT(audit, HasSubstr(R"("code":"timeout")"));
   EXPECT_THAT(audit, HasSubstr(R"("code":"constraint_violation")"));
+}
+
+TEST(Upgrade, AnAnswerThatTheGuestDoesNotReadEndsInTime) {
+  Origin origin([](Peer& peer) {
+    const bool endless = peer.read_until("\r\n\r\n").contains("Upgrade");
+    if (!endless) {
+      peer.send(testing::ok(std::string(900'000, 'x')));
+      return;
+    }
+    peer.send("HTTP/1.1 200 OK\r\n\r\n");
+    while (peer.send(std::string(100'000, 'x'))) {
+    }
+  });
+  Proxy proxy(
+      {.policy = testing::policy_for(origin.port(), "http://origin.test", "limits: {idle: 1s}\n"),
+       .times = {.tick = milliseconds(10)}});
+  Peer plain = proxy.connect();
+  plain.send("GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+  Peer upgraded = proxy.connect();
+  upgraded.send(std::string(kAsk) + "\r\n");
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (proxy.sessions() < 2 || std::chrono::steady_clock::now() > until)
+    std::this_thread::yield();
+  while (proxy.sessions() > 0 && std::chrono::steady_clock::now() < until)
+    std::this_thread::yield();
+  EXPECT_EQ(proxy.sessions(), 0U);
+  const std::string audit = proxy.audit_text();
+  const std::size_t first = audit.find(R"("code":"timeout")");
+  ASSERT_NE(first, std::string::npos) << audit;
+  EXPECT_NE(audit.find(R"("code":"timeout")", first + 1), std::string::npos) << audit;
+}
+
+TEST(Upgrade, WhatIsNoWebSocketIsNotCarried) {
+  Origin origin([](Peer& peer) {
+    peer.read_until("\r\n\r\n");
+    peer.send(kAgreed);
+    EXPECT_EQ(peer.read_all(), "");
+  });
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "GET http://origin.test/**")});
+  Peer peer = proxy.connect();
+  peer.send(std::string(kAsk) + "\r\nDELETE /x HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+  EXPECT_EQ(peer.read_until("\r\n\r\n"), kAgreed);
+  EXPECT_EQ(peer.read_all(), "");
+  EXPECT_THAT(proxy.audit_text(),
+              HasSubstr(R"("code":"invalid_request","note":"not a WebSocket client's frames)"));
 }
 
 /// Echoes the handshake's Authorization in one message, in two frames.
@@ -170,7 +224,7 @@ def serve(raw):
     told = [l for l in head.split(b"\r\n") if l.lower().startswith(b"authorization")][0]
     extensions = b"Sec-WebSocket-Extensions: permessage-deflate\r\n" if b"/deflate" in head.split(b"\r\n")[0] else b""
     assert b"xtensions" not in head
-    tls.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Echo: " + told + b"\r\n" + extensions + b"\r\n")
+    tls.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Echo: " + told + b"\r\n" + extensions + b"\r\n")
     first, second = told[:40], told[40:]
     tls.sendall(bytes([0x01, len(first)]) + first)
     tls.sendall(bytes([0x80, len(second)]) + second)
@@ -190,6 +244,7 @@ TEST(Upgrade, OverTlsItsMessagesAreSearchedForSecrets) {
                .secrets = {{"KEY", value}}});
   const std::string ask = fmt::format(
       "HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
       "Sec-WebSocket-Extensions: permessage-deflate\r\nAuthorization: Bearer {}\r\n\r\n",
       proxy.placeholder("KEY"));
   Peer peer = proxy.connect();
