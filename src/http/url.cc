@@ -151,6 +151,13 @@ std::string with_merged_slashes(std::string_view path) {
   return out;
 }
 
+/// RFC 3986 §5.2.4, of which only this part reads alike everywhere. apt asks for such paths.
+std::string without_inner_dots(std::string_view path) {
+  std::string out(path);
+  for (std::size_t at = 0; (at = out.find("/./", at)) != std::string::npos;) out.erase(at, 2);
+  return out;
+}
+
 }  // namespace
 
 std::string_view to_string(Scheme scheme) { return scheme == Scheme::http ? "http" : "https"; }
@@ -168,10 +175,11 @@ std::string Url::text() const {
 
 Parsed<std::string> normalise_path(std::string_view path) {
   if (!path.starts_with('/')) return fault(kInvalidUrl, 400, "the path does not start with \"/\"");
+  const std::string plain = without_inner_dots(path);
   std::string out;
-  out.reserve(path.size());
-  for (std::size_t at = 0; at < path.size();) {
-    PINHOLE_TRY(const std::size_t length, take_character(path, at, out));
+  out.reserve(plain.size());
+  for (std::size_t at = 0; at < plain.size();) {
+    PINHOLE_TRY(const std::size_t length, take_character(plain, at, out));
     at += length;
   }
   if (is_double_encoding(out)) return bad_path("a double encoding (\"%25…\")");

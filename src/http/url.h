@@ -36,8 +36,9 @@ struct Url {
 Parsed<Url> parse_url(std::string_view text);
 
 /// One spelling per path: percent-encoded unreserved characters are decoded, other encodings get
-/// upper-case digits, characters that need encoding get it. Refused as invalid_url, because servers
-/// differ about them: `.` and `..` segments in any encoding (also with `;parameters`), backslashes,
+/// upper-case digits, characters that need encoding get it, "/./" becomes "/". Refused as
+/// invalid_url, because servers differ about them: other `.` and `..` segments in any encoding (also
+/// with `;parameters`), backslashes,
 /// control characters and NUL, bytes over 0x7F, broken percent-encodings, double encodings of any
 /// of these. Doubled and encoded slashes and ";parameters" are
 /// kept as they are; see path_readings().

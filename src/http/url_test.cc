@@ -39,9 +39,15 @@ TEST(Path, OneSpellingForEachCharacter) {
   EXPECT_EQ(path("/@types%2fnode"), "/@types%2Fnode");
 }
 
+TEST(Path, PlainDotsInBetweenGo) {
+  EXPECT_EQ(path("/./a"), "/a");
+  EXPECT_EQ(path("/a/././b/./"), "/a/b/");
+  EXPECT_EQ(path("/.//./a"), "//a");
+}
+
 TEST(Path, DotSegmentsAreRefusedInEverySpelling) {
   for (const char* text :
-       {"/..", "/../", "/a/../b", "/a/..", "/./a", "/a/.", "/%2e%2e/a", "/.%2E/a", "/a/%2e",
+       {"/..", "/../", "/a/../b", "/a/..", "/%2e/a", "/a/.", "/%2e%2e/a", "/.%2E/a", "/a/%2e",
         "/..;x/a", "/a/..;/b", "/.;/a", "/a%2f..%2fb", "/..%2Fa", "/a%2f%2e%2e", "/a/..%3bx"}) {
     EXPECT_EQ(path(text), "the path holds a \".\" or \"..\" segment") << text;
   }

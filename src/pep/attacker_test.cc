@@ -167,7 +167,9 @@ std::vector<Row> targets() {
   return {
       {"a path", path("/a/b;c=d/%41?q=/../x")},
       {"..", path("/a/../b"), 400, kUrl},
-      {".", path("/a/./b"), 400, kUrl},
+      {".", path("/a/./b")},
+      {"%2e", path("/a/%2e/b"), 400, kUrl},
+      {". at the end", path("/a/."), 400, kUrl},
       {".. at the end", path("/a/.."), 400, kUrl},
       {"%2e%2e", path("/a/%2e%2E/b"), 400, kUrl},
       {".%2e", path("/a/.%2e/b"), 400, kUrl},
