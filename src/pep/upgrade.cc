@@ -126,7 +126,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::take_interim() {
   ResponseHead head = reader_.head();
   if (job_.masks) mask_interim_head(*job_.masks, head);
   client_->informational(head);
-  co_await tell_guest({});
+  co_await tell_guest("");
   co_return std::nullopt;
 }
 
@@ -198,7 +198,9 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::pass_answer() {
     client_->body(rest);
   }
   client_->end({});
-  while (!guest_gone_ && client_->has_output()) co_await tell_guest({});
+  while (!guest_gone_ && client_->has_output()) {
+    co_await tell_guest("");
+  }
   whole_ = !guest_gone_;
   co_return std::nullopt;
 }
@@ -237,7 +239,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::pass_body(ResponseHead
     if (refused) co_return refused;
     origin_->consume(step.consumed);
     if (step.done) co_return std::nullopt;
-    co_await tell_guest({});
+    co_await tell_guest("");
     if (guest_gone_) co_return std::nullopt;
     if (step.consumed > 0 && !origin_->input().empty()) continue;
     if (head.content_length && left == 0) break;

@@ -39,7 +39,7 @@ struct Stream::Impl {
   int handshake_messages = 0;
   bool failed = false;
   bool established = false;  // the handshake was ok once
-  bool starved = false;  // the last read wanted more
+  bool starved = false;      // the last read wanted more
   bool said_goodbye = false;
   SslPtr ssl;  // last: it uses the wire until it is gone
 };
