@@ -147,6 +147,56 @@ std::string page(const Refusal& refusal, const CodeRow& row, const AnswerContext
   return out;
 }
 
+/// https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+int grpc_status(int status) {
+  switch (status) {
+    case 401:
+    case 407:
+      return 16;  // UNAUTHENTICATED
+    case 403:
+      return 7;  // PERMISSION_DENIED
+    case 413:
+    case 429:
+    case 431:
+      return 8;  // RESOURCE_EXHAUSTED
+    case 502:
+    case 503:
+      return 14;  // UNAVAILABLE
+    case 504:
+      return 4;  // DEADLINE_EXCEEDED
+    default:
+      return 13;  // INTERNAL
+  }
+}
+
+/// grpc-message (gRPC over HTTP/2, "Responses"): printable ASCII, the rest and "%" percent-encoded.
+std::string grpc_message(const Refusal& refusal) {
+  constexpr std::size_t kLongest = 500;
+  std::string text = fmt::format("{}: {}", refusal.code, refusal.detail).substr(0, kLongest);
+  if (!refusal.fix.empty() && refusal.fix.size() < kLongest) text += "; " + refusal.fix;
+  std::string out;
+  for (const char c : text) {
+    if (c >= 0x20 && c < 0x7F && c != '%') {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return out;
+}
+
+/// A gRPC client looks into no body but its own kind, and prefers these fields to the status
+/// (gRPC's http-grpc-status-mapping.md).
+void make_grpc(const Refusal& refusal, Answer& answer) {
+  answer.body.clear();
+  for (auto& [name, value] : answer.headers) {
+    if (name == "Content-Type") value = "application/grpc";
+    if (name == "Content-Length") value = "0";
+  }
+  answer.headers.push_back({"grpc-status", std::to_string(grpc_status(answer.status))});
+  answer.headers.push_back({"grpc-message", grpc_message(refusal)});
+}
+
 }  // namespace
 
 int status_of(const Refusal& refusal) {
@@ -171,6 +221,7 @@ Answer make_answer(const Refusal& refusal, const AnswerContext& context) {
     answer.headers.push_back({"Proxy-Authenticate", "Basic realm=\"pinhole\""});
   if (refusal.retry_after)
     answer.headers.push_back({"Retry-After", std::to_string(refusal.retry_after->count())});
+  if (context.is_grpc) make_grpc(refusal, answer);
   if (context.method == "HEAD") answer.body.clear();
   return answer;
 }

@@ -29,6 +29,7 @@ struct AnswerContext {
   std::string_view policy = {};   // its hash
   std::string_view request = {};  // id, the same as in the audit log
   bool wants_html = false;
+  bool is_grpc = false;  // an answer without a body, whose fields a gRPC client shows
   bool keep_alive = false;
 };
 /// An answer of our own, whichever HTTP carries it. No body for HEAD.

@@ -296,6 +296,7 @@ BodyTaken Exchange::on_body(std::string_view bytes) {
   if (!client_->has_room()) return BodyTaken::later;
   client_->touch();
   received_ += bytes.size();
+  body_came_ = std::chrono::steady_clock::now();
   if (received_ > job_.limits.response_body) {
     set_failure(
         "constraint_violation",
@@ -313,6 +314,17 @@ void Exchange::give(std::string_view bytes) {
   masked_.clear();
   masker_->feed(bytes, masked_);
   if (!masked_.empty()) client_->body(masked_);
+}
+
+/// A message that ends like a secret begins would wait for more, and its reader with it.
+void Exchange::release_held(std::chrono::steady_clock::time_point now) {
+  constexpr std::chrono::milliseconds kQuiet{200};
+  if (!masker_ || !head_done_ || done_ || now - body_came_ < kQuiet) return;
+  masked_.clear();
+  masker_->release(masked_);
+  if (masked_.empty()) return;
+  client_->body(masked_);
+  changed_.notify();
 }
 
 void Exchange::finish_answer() {
@@ -393,6 +405,7 @@ void Exchange::set_failure(std::string_view code, std::string message) {
 
 void Exchange::check_deadline(std::chrono::steady_clock::time_point now) {
   if (!running_ || guest_gone_) return;
+  release_held(now);
   if (done_) {  // what is left is the guest's to read
     if (now - client_->last_activity() > door_.policy.limits().idle) {
       set_failure("timeout", "the guest does not read its answer");

@@ -53,6 +53,7 @@ class Exchange final : public Carrier, private TransferListener {
   bool give_head(const ResponseHead& head);
   bool take_trailer(std::string_view line);
   void give(std::string_view bytes);
+  void release_held(std::chrono::steady_clock::time_point now);
   void finish_answer();
   UploadChunk next_upload(std::span<char> room);
   void body_changed();
@@ -81,6 +82,7 @@ class Exchange final : public Carrier, private TransferListener {
   std::string masked_;     // of one piece of the body
   std::string rewritten_;  // of the request's body, waiting for libcurl
   std::uint64_t received_ = 0;
+  std::chrono::steady_clock::time_point body_came_;
   struct Digests {
     Sha256 request;
     Sha256 response;

@@ -28,6 +28,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = ("secret of " + self.path).encode()
         if self.path == "/echo": body = repr(self.headers.items()).encode()
+        if self.path == "/waits":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nmessage 7\r\n")
+            self.rfile.read(1)
+            return
         if self.path == "/broken":
             self.wfile.write(("HTTP/1.1 200 OK\r\n" + self.headers["Authorization"] + "\r\n\r\n").encode())
             self.close_connection = True
@@ -207,6 +211,17 @@ TEST_F(HttpsOrigin, NameInsideMustBeTheConnects) {
               HasSubstr(R"("code":"invalid_request")"));
   EXPECT_THAT(ask_inside(proxy, "origin.test:443", "origin.test", get("/")),
               HasSubstr("secret of /"));
+}
+
+TEST_F(HttpsOrigin, MessageThatEndsLikeASecretBeginsDoesNotWaitForTheNext) {
+  Proxy proxy({.policy = with_ca() + "secrets: {KEY: {from: \"env:KEY\", hosts: [origin.test]}}\n",
+               .authority = true,
+               .secrets = {{"KEY", "sk-live-0123456789abcdefXYZ"}}});  // in hexadecimal: 73…
+  testing::Peer peer = proxy.connect();
+  peer.send("GET https://origin.test/waits HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+  peer.read_until("\r\n\r\n");
+  EXPECT_EQ(peer.read_until("message "), "8\r\nmessage ");
+  EXPECT_EQ(peer.read_until("7\r\n"), "\r\n1\r\n7\r\n");
 }
 
 TEST_F(HttpsOrigin, SecretGoesIntoABodyWhereThePolicyWidensIt) {

@@ -110,6 +110,20 @@ TEST(Answer, IsTheShapeOfEveryRefusal) {
       "\n");
 }
 
+TEST(Answer, ToGrpcIsInFieldsThatItsClientsShow) {
+  const Refusal refusal{.code = "denied_by_policy", .detail = "no \xC3\xA9 100%", .fix = "do it"};
+  const auto answer = make_answer(refusal, {.method = "POST", .is_grpc = true});
+  EXPECT_EQ(answer.status, 403);
+  EXPECT_EQ(answer.body, "");
+  EXPECT_EQ(*http::find_header(answer.headers, "grpc-status"), "7");
+  EXPECT_EQ(*http::find_header(answer.headers, "grpc-message"),
+            "denied_by_policy: no %C3%A9 100%25; do it");
+  EXPECT_EQ(*http::find_header(answer.headers, "content-type"), "application/grpc");
+  const auto plain = make_answer(refusal, {.method = "POST"});
+  EXPECT_EQ(http::find_header(plain.headers, "grpc-status"), nullptr);
+  EXPECT_NE(plain.body, "");
+}
+
 TEST(Answer, SaysWhyInTheStatusLineWhateverTheDetailHolds) {
   const auto line = [](std::string detail) {
     const auto answer = format_answer({.code = "tls_error", .detail = std::move(detail)}, {});

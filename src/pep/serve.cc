@@ -25,6 +25,11 @@ bool has_body(const http::RequestHead& head) {
   return head.framing == http::Framing::chunked || head.content_length > 0;
 }
 
+bool is_grpc(const http::RequestHead& head) {
+  const std::string* type = http::find_header(head.headers, "content-type");
+  return type != nullptr && type->starts_with("application/grpc");
+}
+
 std::string url_for_audit(const http::RequestHead& head) {
   if (head.is_connect()) return fmt::format("{}:{}", head.url.host.in_url(), head.url.port);
   return audit::redact_url(head.url.text());
@@ -99,7 +104,8 @@ AnswerContext answer_context(const Door& door, const http::RequestHead* head,
   return {.method = note.method,
           .policy = door.policy.hash(),
           .request = note.id,
-          .wants_html = head != nullptr && prefers_html(*head)};
+          .wants_html = head != nullptr && prefers_html(*head),
+          .is_grpc = head != nullptr && is_grpc(*head)};
 }
 
 asio::awaitable<Served> serve(Door* door, Carrier* carrier, const http::RequestHead* head,

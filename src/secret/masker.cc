@@ -260,6 +260,10 @@ MaskTable::Sight MaskTable::look(std::string_view text, std::size_t at) const {
 
 /// How much of `text` is done with.
 std::size_t Masker::take(std::string_view text, bool at_end, std::string& out) {
+  const auto put = [&](std::size_t from, std::size_t to) {
+    from = std::max(from, released_);
+    if (to > from) out += text.substr(from, to - from);
+  };
   std::size_t done = 0;
   std::size_t at = 0;
   while ((at = table_->next_candidate(text, at)) < text.size()) {
@@ -269,12 +273,13 @@ std::size_t Masker::take(std::string_view text, bool at_end, std::string& out) {
       ++at;
       continue;
     }
-    out += text.substr(done, at - done);
+    put(done, at);
     out += sight.placeholder;
     changed_ = true;
     done = at += sight.length;
   }
-  out += text.substr(done, at - done);
+  put(done, at);
+  released_ -= std::min(released_, at);
   return at;
 }
 
@@ -287,6 +292,12 @@ void Masker::feed(std::string_view in, std::string& out) {
   held_.insert(held_.end(), in.begin(), in.end());
   const std::size_t done = take({held_.data(), held_.size()}, false, out);
   held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+void Masker::release(std::string& out) {
+  if (held_.size() > kMostReleased || released_ == held_.size()) return;
+  out.append(held_.data() + released_, held_.size() - released_);
+  released_ = held_.size();
 }
 
 void Masker::finish(std::string& out) {

@@ -82,6 +82,11 @@ class Masker {
 
   /// Appends to `out`. What may be the beginning of a value waits for more; the rest goes at once.
   void feed(std::string_view in, std::string& out);
+  /// Nothing has come for a while: a peer may be waiting for an answer to what waits here. Gives it
+  /// out if it is no more than kMostReleased bytes; it still counts as a beginning, and if it was one,
+  /// the rest becomes the placeholder.
+  void release(std::string& out);
+  static constexpr std::size_t kMostReleased = 3;
   /// The end of the text.
   void finish(std::string& out);
   /// Something was replaced.
@@ -94,6 +99,7 @@ class Masker {
 
   std::shared_ptr<const MaskTable> table_;
   WipedBytes held_;
+  std::size_t released_ = 0;  // of held_, given out already
   bool changed_ = false;
 };
 

@@ -120,6 +120,24 @@ TEST(Masker, FindsHexadecimal) {
   EXPECT_EQ(masked(upper), kStandIn);
 }
 
+TEST(Masker, GivesAShortBeginningOutWhenNothingMoreComes) {
+  for (const bool goes_on : {true, false}) {
+    Masker masker(table());
+    std::string out;
+    masker.feed("message sk", out);
+    masker.release(out);
+    masker.release(out);
+    EXPECT_EQ(out, "message sk");
+    EXPECT_EQ(masker.held(), 2U);
+    masker.feed(goes_on ? kValue.substr(2, 5) : "ip", out);
+    masker.release(out);  // long by now
+    EXPECT_EQ(out, goes_on ? "message sk" : "message skip");
+    masker.feed(goes_on ? kValue.substr(7) + "." : " 7.", out);
+    masker.finish(out);
+    EXPECT_EQ(out, goes_on ? "message sk" + kStandIn + "." : "message skip 7.");
+  }
+}
+
 TEST(Masker, HoldsBackNoMoreThanABeginning) {
   Masker masker(table());
   std::string out;

@@ -33,10 +33,10 @@ def talk(host):
     requests = queue.SimpleQueue()
     lines = []
     with grpc.secure_channel(host, grpc.ssl_channel_credentials()) as channel:
-        requests.put(b"message 0.")
+        requests.put(b"message 0")
         for answer in channel.stream_stream("/pinhole.Test/Talk")(iter(requests.get, None), timeout=SECONDS):
             lines.append(answer.decode())
-            requests.put(f"message {len(lines)}.".encode() if len(lines) < 50 else None)
+            requests.put(f"message {len(lines)}".encode() if len(lines) < 50 else None)
     return {"lines": lines}
 
 

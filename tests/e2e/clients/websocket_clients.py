@@ -69,7 +69,7 @@ def allowed(client, origin):
     lines = []
     if told["status"] == 101:
         for number in range(50):
-            client.send(f"message {number}.")
+            client.send(f"message {number}")
             lines.append(client.receive())
         client.close()
     return {**told, "lines": lines}
