@@ -26,8 +26,11 @@ def test_an_interrupted_demo_leaves_nothing_either(home):
     folders = set(pathlib.Path("/tmp").glob("pinhole-*"))
     demo = subprocess.Popen([BIN / "pinhole", "demo"], env=home.env, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     # In the middle of the boot: the machine is there.
-    assert wait_until(lambda: processes_of("serial=pinhole-disk") != [], 60)
+    wait_until(lambda: processes_of("serial=pinhole-disk") != [] or demo.poll() is not None, 60)
+    there = processes_of("serial=pinhole-disk") != []
     demo.send_signal(signal.SIGINT)
+    if not there:
+        raise AssertionError(f"no machine: status {demo.wait(60)}\n{demo.stdout.read()}")
     assert demo.wait(60) == 130, demo.stdout.read()
     assert wait_until(lambda: processes_of("nginx.conf") == [] and processes_of("serial=pinhole-disk") == [], 10)
     assert [vm for vm in home.json("ls") if vm["name"].startswith("demo-")] == []
