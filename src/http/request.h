@@ -43,7 +43,7 @@ struct RequestHead {
   bool keep_alive = true;            ///< after this exchange, if its body was read to the end
   bool expects_continue = false;     ///< Expect: 100-continue
   bool accepts_trailers = false;     ///< TE: trailers
-  bool asks_websocket = false;       ///< Upgrade: websocket (RFC 6455 §4.1); other upgrades are not
+  bool asks_websocket = false;       ///< a handshake of RFC 6455 §4.1, key and version too
 
   [[nodiscard]] bool is_connect() const { return form == Form::authority; }
 };

@@ -29,8 +29,7 @@ using testing::NameServer;
 using testing::Peer;
 using testing::Proxy;
 
-constexpr std::string_view kOriginScript = R"(
-import http.server, ssl, sys
+constexpr std::string_view kHandler = R"(
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -49,13 +48,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.do_GET()
-    def log_message(self, *args): pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1] + "/leaf.pem", sys.argv[1] + "/leaf.key")
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print(server.server_port, flush=True)
-server.serve_forever()
 )";
 
 enum class Way { plain, inside_h1, inside_h2 };
@@ -131,7 +123,7 @@ class ErrorTable : public ::testing::TestWithParam<Row> {
   static void SetUpTestSuite() {
     // The host's authorities take longer to read than everything else here.
     ::setenv("SSL_CERT_FILE", "/dev/null", 1);
-    origin_ = new testing::TlsOrigin(kOriginScript);
+    origin_ = new testing::TlsOrigin(testing::https_server(kHandler));
     names_ = new NameServer({{"private.test", {"93.184.216.34", "10.0.0.1"}}});
   }
   static void TearDownTestSuite() {

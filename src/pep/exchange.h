@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One allowed HTTP request, from its first byte upstream to the last byte of its answer. Streams
-// both ways; what is held at any time is bounded by Upload::kAhead and kHighWater, whatever the
+// both ways; what is held at any time is bounded by BodyQueue::kAhead and the client's kHighWater, whatever the
 // bodies are.
 #pragma once
 

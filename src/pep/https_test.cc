@@ -21,8 +21,7 @@ using testing::Answer;
 using ::testing::HasSubstr;
 using testing::Proxy;
 
-constexpr std::string_view kOriginScript = R"(
-import http.server, ssl, sys
+constexpr std::string_view kHandler = R"(
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -52,13 +51,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-    def log_message(self, *args): pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1] + "/leaf.pem", sys.argv[1] + "/leaf.key")
-server.socket = context.wrap_socket(server.socket, server_side=True)
-print(server.server_port, flush=True)
-server.serve_forever()
 )";
 
 constexpr std::string_view kTunnelScript = R"(
@@ -95,7 +87,7 @@ class HttpsOrigin : public ::testing::Test {
     return sys::run(std::move(client), {.time = std::chrono::seconds(60)}).value().out;
   }
 
-  testing::TlsOrigin origin_{kOriginScript};
+  testing::TlsOrigin origin_{testing::https_server(kHandler)};
 };
 
 TEST_F(HttpsOrigin, IsVerifiedWithTheCaOfItsHost) {

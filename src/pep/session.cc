@@ -247,7 +247,12 @@ asio::awaitable<bool> Session::pass_unseen(http::RequestHead head, RequestNote n
   }
   if (endpoints) {
     tunnel_.emplace(door_, guest_, head.url.host, head.url.port, raw);
-    result = co_await tunnel_->run(*std::move(endpoints));
+    try {
+      result = co_await tunnel_->run(*std::move(endpoints));
+    } catch (...) {
+      write_end(note, {.note = "a fault of the door"});
+      throw;
+    }
     tunnel_.reset();
     if (here.was_cut()) result.end.note = kCutByReload;
   } else {

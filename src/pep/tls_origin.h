@@ -16,6 +16,9 @@ namespace pinhole::pep::testing {
 /// Runs `openssl` or another program to its end; a failure fails the test.
 void run_tool(const std::string& program, std::vector<std::string> args);
 
+/// A script for TlsOrigin out of `handler`, the text of a Python class Handler of http.server.
+std::string https_server(std::string_view handler);
+
 /// Known as origin.test. The script gets a folder with leaf.pem and leaf.key as its argument,
 /// listens on loopback and prints its port.
 class TlsOrigin {

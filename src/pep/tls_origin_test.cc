@@ -18,6 +18,18 @@ void run_tool(const std::string& program, std::vector<std::string> args) {
   ASSERT_TRUE(output.status.ok()) << output.err;
 }
 
+std::string https_server(std::string_view handler) {
+  return "import http.server, ssl, sys" + std::string(handler) + R"(
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1] + "/leaf.pem", sys.argv[1] + "/leaf.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+)";
+}
+
 TlsOrigin::TlsOrigin(std::string_view script) {
   const std::string dir = folder_.path().string();
   run_tool("openssl", {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",

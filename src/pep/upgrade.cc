@@ -126,7 +126,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::take_interim() {
   ResponseHead head = reader_.head();
   if (job_.masks) mask_interim_head(*job_.masks, head);
   client_->informational(head);
-  co_await tell_guest("");
+  co_await tell_guest(client_->flush());
   co_return std::nullopt;
 }
 
@@ -151,7 +151,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::switch_protocols() {
     text.append(name).append(": ").append(value).append("\r\n");
   text += "\r\n";
   head_done_ = true;
-  co_await tell_guest(std::move(text));
+  co_await tell_guest(guest_.write(text));
   if (guest_gone_) co_return std::nullopt;
 
   Relay::Filter filter;
@@ -199,21 +199,16 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::pass_answer() {
   }
   client_->end({});
   while (!guest_gone_ && client_->has_output()) {
-    co_await tell_guest("");
+    co_await tell_guest(client_->flush());
   }
   whole_ = !guest_gone_;
   co_return std::nullopt;
 }
 
-/// `bytes`, or without any what the client holds.
-asio::awaitable<void> Upgrade::tell_guest(std::string bytes) {
+/// `write` is one to the guest, which nothing but closing the connection ends early.
+asio::awaitable<void> Upgrade::tell_guest(asio::awaitable<bool> write) {
   telling_ = true;
-  bool written = false;
-  if (bytes.empty()) {
-    written = co_await client_->flush();
-  } else {
-    written = co_await guest_.write(bytes);
-  }
+  const bool written = co_await std::move(write);
   telling_ = false;
   if (!written) guest_gone_ = true;
 }
@@ -239,7 +234,7 @@ asio::awaitable<std::optional<Upgrade::Failure>> Upgrade::pass_body(ResponseHead
     if (refused) co_return refused;
     origin_->consume(step.consumed);
     if (step.done) co_return std::nullopt;
-    co_await tell_guest("");
+    co_await tell_guest(client_->flush());
     if (guest_gone_) co_return std::nullopt;
     if (step.consumed > 0 && !origin_->input().empty()) continue;
     if (head.content_length && left == 0) break;

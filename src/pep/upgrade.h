@@ -48,7 +48,7 @@ class Upgrade final : public Carrier {
   asio::awaitable<std::optional<Failure>> pass_body(ResponseHead head);
   asio::awaitable<std::optional<Failure>> more_from_origin();
   Failure origin_gone() const;
-  asio::awaitable<void> tell_guest(std::string bytes);
+  asio::awaitable<void> tell_guest(asio::awaitable<bool> write);
   std::optional<Failure> give(std::string_view bytes);
   ExchangeResult result(std::optional<Failure> failure);
   void cut();

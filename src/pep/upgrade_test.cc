@@ -196,6 +196,45 @@ TEST(Upgrade, AnAnswerThatTheGuestDoesNotReadEndsInTime) {
   EXPECT_NE(audit.find(R"("code":"timeout")", first + 1), std::string::npos) << audit;
 }
 
+TEST(Upgrade, AnswersOverALimitAreRefusedBeforeTheyBegin) {
+  std::string answer;
+  Origin origin([&](Peer& peer) {
+    peer.read_until("\r\n\r\n");
+    peer.send(answer);
+    peer.read_all();
+  });
+  Proxy proxy({.policy = fmt::format(
+                   "version: 1\negress: {{allow: [{{host: origin.test, limits: {{response_body: "
+                   "100}}}}]}}\ninternal: [\"origin.test:80 -> 127.0.0.1:{}\"]\n",
+                   origin.port())});
+  const auto ask = [&](std::string text) {
+    answer = std::move(text);
+    Peer peer = proxy.connect();
+    peer.send(std::string(kAsk) + "\r\n");
+    return peer.read_until("\r\n\r\n");
+  };
+  const auto hints = [](int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += "HTTP/1.1 103 Early Hints\r\n\r\n";
+    return text;
+  };
+  const std::string refused = "HTTP/1.1 502 ";
+  EXPECT_THAT(ask("HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n"),
+              ::testing::StartsWith(refused));
+  EXPECT_THAT(ask("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"),
+              ::testing::StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask("HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'x') + "\r\n\r\n"),
+              ::testing::StartsWith(refused));
+  for (const auto& [count, status] : {std::pair(33, "502"), std::pair(32, "101")}) {
+    answer = hints(count) + std::string(kAgreed);
+    Peer peer = proxy.connect();
+    peer.send(std::string(kAsk) + "\r\n");
+    std::string last;
+    for (int i = 0; i <= 32; ++i) last = peer.read_until("\r\n\r\n");
+    EXPECT_THAT(last, ::testing::StartsWith(fmt::format("HTTP/1.1 {} ", status))) << count;
+  }
+}
+
 TEST(Upgrade, WhatIsNoWebSocketIsNotCarried) {
   Origin origin([](Peer& peer) {
     peer.read_until("\r\n\r\n");
