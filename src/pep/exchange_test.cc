@@ -119,7 +119,8 @@ TEST(ExchangeTest, BrokenAnswersBecomeUpstreamErrors) {
   std::string answer_text;
   Origin origin([&](Peer& peer) {
     peer.read_until("\r\n\r\n");
-    peer.send(answer_text);
+    const std::string bytes = answer_text;  // the test may go on before all of it is sent
+    peer.send(bytes);
   });
   Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test")});
   for (const std::string_view text :

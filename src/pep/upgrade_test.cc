@@ -108,7 +108,8 @@ TEST(Upgrade, OriginsThatDoNotKeepToTheHandshakeAreRefused) {
   std::string answer;
   Origin origin([&](Peer& peer) {
     peer.read_until("\r\n\r\n");
-    peer.send(answer);
+    const std::string bytes = answer;  // the test may go on before all of it is sent
+    peer.send(bytes);
     peer.close();
   });
   Proxy proxy({.policy = testing::policy_for(origin.port(), "http://origin.test")});
@@ -200,7 +201,8 @@ TEST(Upgrade, AnswersOverALimitAreRefusedBeforeTheyBegin) {
   std::string answer;
   Origin origin([&](Peer& peer) {
     peer.read_until("\r\n\r\n");
-    peer.send(answer);
+    const std::string bytes = answer;  // the test may go on before all of it is sent
+    peer.send(bytes);
     peer.read_all();
   });
   Proxy proxy({.policy = fmt::format(
@@ -291,7 +293,7 @@ TEST(Upgrade, OverTlsItsMessagesAreSearchedForSecrets) {
   const std::string head = peer.read_until("\r\n\r\n");
   EXPECT_THAT(head, ::testing::StartsWith("HTTP/1.1 101 "));
   EXPECT_THAT(head, HasSubstr("Bearer " + proxy.placeholder("KEY")));
-  peer.send("x");
+  peer.send(frame("x"));
   const std::string frames = peer.read_all();
   EXPECT_THAT(frames, HasSubstr(proxy.placeholder("KEY")));
   EXPECT_THAT(head + frames, Not(HasSubstr(value.substr(0, 12))));
