@@ -16,6 +16,7 @@
 #include "base/strings.h"
 #include "image/build_steps.h"
 #include "image/names.h"
+#include "image/renew.h"
 #include "sys/files.h"
 
 namespace pinhole::image {
@@ -27,6 +28,8 @@ using std::chrono::steady_clock;
 // mmdebstrap's output for images/base.yaml has about this many lines; the bar counts them.
 constexpr double kUsualLines = 1850;
 constexpr std::uint64_t kWorkSpace = std::uint64_t{2} << 30;
+// Beside the copy of a disk that gets a new agent.
+constexpr std::uint64_t kRenewSpace = std::uint64_t{128} << 20;
 constexpr std::chrono::milliseconds kLockRetry{200};
 
 /// Where each stage begins on the bar: seconds of a usual build.
@@ -35,8 +38,11 @@ constexpr double start_of(Stage stage) {
     case Stage::waiting:
     case Stage::cleaning:
       return 0;
+    case Stage::copying:
     case Stage::packages:
       return 0.01;
+    case Stage::renewing:
+      return 0.4;
     case Stage::content:
       return 0.85;
     case Stage::disk:
@@ -73,13 +79,15 @@ class Reporter {
     report(fraction, text);
   }
   void report(double fraction, std::string_view detail) {
+    fraction_ = std::max(fraction_, fraction);  // a build may follow what could not be renewed
     if (options_.progress)
-      options_.progress({.stage = stage_, .fraction = fraction, .detail = detail});
+      options_.progress({.stage = stage_, .fraction = fraction_, .detail = detail});
   }
 
   const BuildOptions& options_;
   Stage stage_ = Stage::waiting;
   double lines_ = 0;
+  double fraction_ = 0;
 };
 
 /// The staging folder, gone with its owner unless its content has moved on.
@@ -137,15 +145,14 @@ Result<void> check_agent(const fs::path& agent) {
   return fail("cannot build an image: the agent {} is no ELF program", printable(agent.string()));
 }
 
-Result<void> check_space(const fs::path& store) {
+Result<void> check_space(const fs::path& store, std::uint64_t needed) {
   PINHOLE_TRY(const std::uint64_t free, sys::free_space(store));
-  if (free >= kWorkSpace) return {};
-  return fail(
-      Error{.message = fmt::format("cannot build an image: {} has {} free, {} are needed",
-                                   store.string(), format_size(free), format_size(kWorkSpace)),
-            .fix = fmt::format("free {} there, or set XDG_DATA_HOME to a larger disk",
-                               format_size(kWorkSpace - free)),
-            .code = "no_space"});
+  if (free >= needed) return {};
+  return fail(Error{.message = fmt::format("cannot build an image: {} has {} free, {} are needed",
+                                           store.string(), format_size(free), format_size(needed)),
+                    .fix = fmt::format("free {} there, or set XDG_DATA_HOME to a larger disk",
+                                       format_size(needed - free)),
+                    .code = "no_space"});
 }
 
 /// The finished folder takes the image's place; what was there before ends up in staging.
@@ -169,12 +176,12 @@ struct Plan {
   const LoadedRecipe& recipe;
   std::string agent_sha256;
   std::string key;
+  Layout layout;
 };
 
 Result<Manifest> build_into(const Staging& staging, const BuildOptions& options, const Plan& plan,
                             Reporter& reporter) {
   const Recipe& recipe = plan.recipe.recipe;
-  PINHOLE_TRY(const Layout layout, plan_layout(recipe.disk_size, recipe.esp_size));
   Manifest manifest{
       .name = recipe.name,
       .format = "raw",
@@ -182,7 +189,7 @@ Result<Manifest> build_into(const Staging& staging, const BuildOptions& options,
       .builder = std::string(kBuilderVersion),
       .key = plan.key,
       .provenance = {.recipe_sha256 = plan.recipe.sha256, .agent_sha256 = plan.agent_sha256}};
-  const DiskIds ids = disk_ids(plan.key);
+  const DiskIds ids = disk_ids(recipe_key(plan.recipe.sha256));
   manifest.cmdline =
       std::string(trim(fmt::format("root=UUID={} {}", ids.root_filesystem, recipe.cmdline)));
 
@@ -194,8 +201,8 @@ Result<Manifest> build_into(const Staging& staging, const BuildOptions& options,
   PINHOLE_TRY_VOID(take_boot_files(staging, plan.recipe));
   PINHOLE_TRY_VOID(apply_content(staging, context));
   reporter.enter(Stage::disk);
-  PINHOLE_TRY_VOID(
-      make_disk(staging, {.layout = layout, .ids = ids, .cmdline = manifest.cmdline}, context));
+  PINHOLE_TRY_VOID(make_disk(
+      staging, {.layout = plan.layout, .ids = ids, .cmdline = manifest.cmdline}, context));
   reporter.enter(Stage::hashing);
   PINHOLE_TRY(manifest.disk, record_file(staging.out() / "disk.raw"));
   PINHOLE_TRY(manifest.kernel, record_file(staging.out() / "vmlinuz"));
@@ -206,18 +213,25 @@ Result<Manifest> build_into(const Staging& staging, const BuildOptions& options,
   return manifest;
 }
 
-/// The image that is there already, when it will do; else why not.
-std::optional<Image> find_cached(const BuildOptions& options, const std::string& name,
-                                 const std::string& key, std::vector<std::string>& notes) {
-  auto image = load_image(options.store, name);
+/// An image that is there already and will do, as it is or with a new agent.
+struct Stored {
+  Image image;
+  bool needs_agent = false;
+};
+std::optional<Stored> find_stored(const BuildOptions& options, const Plan& plan,
+                                  std::vector<std::string>& notes) {
+  auto image = load_image(options.store, plan.recipe.recipe.name);
   if (!image) {
     if (image.error().code != "image_missing")
       notes.push_back(fmt::format("built anew: {}", image.error().message));
     return std::nullopt;
   }
   if (options.refresh) return std::nullopt;
-  if (image->manifest.key != key) {
-    notes.emplace_back("built anew: the recipe, the agent or the builder changed");
+  const Manifest& manifest = image->manifest;
+  const bool same_but_agent = manifest.builder == kBuilderVersion &&
+                              manifest.provenance.recipe_sha256 == plan.recipe.sha256;
+  if (manifest.key != plan.key && !same_but_agent) {
+    notes.emplace_back("built anew: the recipe or the builder changed");
     return std::nullopt;
   }
   if (const auto checked = check_image(*image, CheckDepth::quick); !checked) {
@@ -225,7 +239,62 @@ std::optional<Image> find_cached(const BuildOptions& options, const std::string&
     return std::nullopt;
   }
   if (auto note = age_note(*image, std::chrono::system_clock::now())) notes.push_back(*note);
-  return *std::move(image);
+  return Stored{.image = *image, .needs_agent = manifest.key != plan.key};
+}
+
+Result<Manifest> renew_into(const Staging& staging, const BuildOptions& options, const Plan& plan,
+                            const Image& old, Reporter& reporter) {
+  PINHOLE_TRY_VOID(check_space(options.store, disk_usage(old.folder) + kRenewSpace));
+  const StepContext context = reporter.context();
+  reporter.enter(Stage::copying);
+  PINHOLE_TRY_VOID(copy_image(staging, old, context));
+  reporter.enter(Stage::renewing);
+  PINHOLE_TRY_VOID(replace_agent(staging, options.agent, plan.layout.root_offset, context));
+  reporter.enter(Stage::hashing);
+  Manifest manifest = old.manifest;  // its date too: the packages are as old as they were
+  PINHOLE_TRY(manifest.disk, record_file(staging.out() / "disk.raw"));
+  manifest.key = plan.key;
+  manifest.provenance.agent_sha256 = plan.agent_sha256;
+  PINHOLE_TRY_VOID(
+      sys::write_file_atomic(staging.out() / "manifest.yaml", print_manifest(manifest)));
+  return manifest;
+}
+
+/// Makes the image in a staging folder by `make` and puts it in its place.
+template <typename Make>
+Result<Image> make_and_publish(const BuildOptions& options, const std::string& name, Make&& make) {
+  const fs::path folder = options.store / staging_name(name);
+  if (::mkdir(folder.c_str(), 0700) != 0)
+    return fail("cannot create {}: {}", folder.string(), errno_text(errno));
+  const StagingGuard staging(folder);
+  Result<Manifest> manifest = make(staging.get());
+  if (!manifest)
+    return fail(std::move(manifest).error().context(fmt::format("image \"{}\"", name)));
+  const fs::path target = options.store / name;
+  PINHOLE_TRY_VOID(publish(staging.get(), target));
+  return Image{.manifest = *std::move(manifest), .folder = target};
+}
+
+/// The image by a build, or, with `stored`, by a new agent in that one.
+Result<Image> make_image(const BuildOptions& options, const Plan& plan,
+                         const std::optional<Stored>& stored, BuildResult& result,
+                         Reporter& reporter) {
+  const std::string& name = plan.recipe.recipe.name;
+  reporter.enter(Stage::cleaning);
+  PINHOLE_TRY_VOID(remove_leftovers(options.store, name));
+  if (stored) {
+    auto renewed = make_and_publish(options, name, [&](const Staging& staging) {
+      return renew_into(staging, options, plan, stored->image, reporter);
+    });
+    result.renewed = renewed.has_value();
+    if (renewed || !renewed.error().code.empty()) return renewed;  // stopped, or no space
+    result.notes.push_back(fmt::format("built anew: {}", renewed.error().message));
+  }
+  PINHOLE_TRY_VOID(check_build_tools());
+  PINHOLE_TRY_VOID(check_space(options.store, kWorkSpace));
+  return make_and_publish(options, name, [&](const Staging& staging) {
+    return build_into(staging, options, plan, reporter);
+  });
 }
 
 }  // namespace
@@ -236,6 +305,10 @@ std::string_view stage_text(Stage stage) {
       return "waiting for another build";
     case Stage::cleaning:
       return "cleaning up";
+    case Stage::copying:
+      return "copying";
+    case Stage::renewing:
+      return "putting the new agent in";
     case Stage::packages:
       return "unpacking packages";
     case Stage::content:
@@ -248,6 +321,10 @@ std::string_view stage_text(Stage stage) {
   return "";
 }
 
+std::string recipe_key(std::string_view recipe_sha256) {
+  return sha256_hex(fmt::format("builder {}\nrecipe {}\n", kBuilderVersion, recipe_sha256));
+}
+
 std::string cache_key(std::string_view recipe_sha256, std::string_view agent_sha256) {
   return sha256_hex(fmt::format("builder {}\nrecipe {}\nagent {}\n", kBuilderVersion, recipe_sha256,
                                 agent_sha256));
@@ -256,42 +333,28 @@ std::string cache_key(std::string_view recipe_sha256, std::string_view agent_sha
 Result<BuildResult> build_image(const BuildOptions& options) {
   const auto started = steady_clock::now();
   PINHOLE_TRY(const LoadedRecipe recipe, load_recipe(options.recipe));
+  PINHOLE_TRY(const Layout layout, plan_layout(recipe.recipe.disk_size, recipe.recipe.esp_size));
   PINHOLE_TRY_VOID(check_agent(options.agent));
   PINHOLE_TRY(std::string agent_sha256, sys::sha256_file(options.agent));
   const std::string key = cache_key(recipe.sha256, agent_sha256);
-  const Plan plan{.recipe = recipe, .agent_sha256 = std::move(agent_sha256), .key = key};
-  const std::string& name = recipe.recipe.name;
+  const Plan plan{
+      .recipe = recipe, .agent_sha256 = std::move(agent_sha256), .key = key, .layout = layout};
   PINHOLE_TRY_VOID(sys::make_private_dir(options.store));
 
   Reporter reporter(options);
   reporter.enter(Stage::waiting);
-  PINHOLE_TRY(const Fd lock, await_lock(options, name));
+  PINHOLE_TRY(const Fd lock, await_lock(options, recipe.recipe.name));
   BuildResult result;
-  const auto finish = [&](Image image) {
-    result.image = std::move(image);
-    result.took =
-        std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - started);
-    return std::move(result);
-  };
-  if (auto cached = find_cached(options, name, key, result.notes)) {
-    result.cached = true;
-    return finish(*std::move(cached));
+  auto stored = find_stored(options, plan, result.notes);
+  result.cached = stored && !stored->needs_agent;
+  if (result.cached) {
+    result.image = std::move(stored->image);
+  } else {
+    PINHOLE_TRY(result.image, make_image(options, plan, stored, result, reporter));
   }
-
-  PINHOLE_TRY_VOID(check_build_tools());
-  reporter.enter(Stage::cleaning);
-  PINHOLE_TRY_VOID(remove_leftovers(options.store, name));
-  PINHOLE_TRY_VOID(check_space(options.store));
-  const fs::path folder = options.store / staging_name(name);
-  if (::mkdir(folder.c_str(), 0700) != 0)
-    return fail("cannot create {}: {}", folder.string(), errno_text(errno));
-  const StagingGuard staging(folder);
-  auto manifest = build_into(staging.get(), options, plan, reporter);
-  if (!manifest)
-    return fail(std::move(manifest).error().context(fmt::format("image \"{}\"", name)));
-  const fs::path target = options.store / name;
-  PINHOLE_TRY_VOID(publish(staging.get(), target));
-  return finish({.manifest = *std::move(manifest), .folder = target});
+  result.took =
+      std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now() - started);
+  return result;
 }
 
 }  // namespace pinhole::image

@@ -19,11 +19,13 @@
 namespace pinhole::image {
 
 /// Part of every cache key: raise it when the same recipe would give another image.
-inline constexpr std::string_view kBuilderVersion = "1";
+inline constexpr std::string_view kBuilderVersion = "2";
 
 enum class Stage {
   waiting,   ///< for another build of the same image
   cleaning,  ///< what an interrupted build left
+  copying,   ///< an image that lacks nothing but the new agent
+  renewing,  ///< the agent in that copy
   packages,  ///< mmdebstrap
   content,   ///< baked files, agent, finish script
   disk,      ///< file systems and partition table
@@ -51,12 +53,16 @@ struct BuildOptions {
 struct BuildResult {
   Image image;
   bool cached = false;             ///< it was there already; no network was used
+  bool renewed = false;            ///< it was there with another agent; no network was used
   std::vector<std::string> notes;  ///< one line each: why it was built anew, its age
   std::chrono::milliseconds took{};
 };
 
+/// Where the stored image has this recipe and builder but another agent, a copy of it gets the new agent instead of a build.
 Result<BuildResult> build_image(const BuildOptions& options);
 
+/// What an image is made of but for the agent; its identifiers follow from it.
+std::string recipe_key(std::string_view recipe_sha256);
 /// The key under which a built image is found again.
 std::string cache_key(std::string_view recipe_sha256, std::string_view agent_sha256);
 

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/sha256.h"
+#include "image/build.h"
 #include "image/manifest.h"
 #include "sys/files.h"
 
@@ -32,7 +33,7 @@ struct TestStore {
                             .format = "raw",
                             .architecture = "x86_64",
                             .built = built,
-                            .builder = "1",
+                            .builder = std::string(kBuilderVersion),
                             .key = key,
                             .cmdline = "root=UUID=x",
                             .disk = file(name, "disk.raw", "disk"),
