@@ -13,7 +13,9 @@
 #include "agent/probes.h"
 #include "base/log.h"
 #include "base/printable.h"
+#include "sys/cgroup.h"
 #include "sys/power_off.h"
+#include "sys/session_child.h"
 #include "wire/frame.h"
 #include "wire/operation.h"
 
@@ -30,6 +32,7 @@ constexpr std::size_t kPiece = 16 * 1024;
 
 using SettingsPtr = std::shared_ptr<const Settings>;
 using ConnectionPtr = std::shared_ptr<Connection>;
+using CgroupsPtr = std::shared_ptr<sys::Cgroups>;
 using MaybeReply = std::optional<wire::Reply>;
 
 wire::ErrorReply refusal(std::string code, std::string_view message) {
@@ -84,10 +87,10 @@ asio::awaitable<MaybeReply> run_probe_request(SettingsPtr settings, ConnectionPt
   co_return std::get<0>(std::move(first));
 }
 
-asio::awaitable<MaybeReply> run(SettingsPtr settings, ConnectionPtr connection,
+asio::awaitable<MaybeReply> run(SettingsPtr settings, CgroupsPtr cgroups, ConnectionPtr connection,
                                 wire::Request request) {
   if (auto* exec = std::get_if<wire::ExecRequest>(&request)) {
-    auto reply = co_await run_exec(connection, std::move(*exec));
+    auto reply = co_await run_exec(settings, cgroups, connection, std::move(*exec));
     co_return reply;
   }
   if (auto* probes = std::get_if<wire::ProbeRequest>(&request)) {
@@ -95,6 +98,8 @@ asio::awaitable<MaybeReply> run(SettingsPtr settings, ConnectionPtr connection,
     co_return reply;
   }
   if (std::holds_alternative<wire::StatusRequest>(request)) co_return read_status(*settings);
+  if (!std::holds_alternative<wire::ShutdownRequest>(request))
+    co_return refusal("failed", "this agent cannot do that");
   if (!settings->may_power_off) co_return refusal("failed", "powering off is not allowed here");
   if (auto begun = sys::begin_power_off(); !begun) {
     co_return refusal("failed", begun.error().message);
@@ -102,7 +107,8 @@ asio::awaitable<MaybeReply> run(SettingsPtr settings, ConnectionPtr connection,
   co_return wire::ShutdownReply{};
 }
 
-asio::awaitable<void> serve_one(SettingsPtr settings, ConnectionPtr connection) {
+asio::awaitable<void> serve_one(SettingsPtr settings, CgroupsPtr cgroups,
+                                ConnectionPtr connection) {
   auto request = co_await with_deadline(read_request(connection), kRequestLimit);
   if (!request) {
     log(LogLevel::warning, "operation: no request within {} s", kRequestLimit.count() / 1000);
@@ -110,7 +116,7 @@ asio::awaitable<void> serve_one(SettingsPtr settings, ConnectionPtr connection) 
   }
   MaybeReply reply;
   if (*request) {
-    auto done = co_await run(settings, connection, std::move(**request));
+    auto done = co_await run(settings, cgroups, connection, std::move(**request));
     reply = std::move(done);
   } else {
     reply = refusal("bad_request", request->error().message);
@@ -123,14 +129,14 @@ asio::awaitable<void> refuse_busy(ConnectionPtr connection) {
   co_await with_deadline(write_reply(connection, reply), milliseconds(1000));
 }
 
-asio::awaitable<void> serve(SettingsPtr settings, Stream stream,
+asio::awaitable<void> serve(SettingsPtr settings, CgroupsPtr cgroups, Stream stream,
                             std::shared_ptr<std::size_t> open) {
   const auto connection = std::make_shared<Connection>(Connection{.stream = std::move(stream)});
   try {
     if (*open > kOperations) {
       co_await refuse_busy(connection);
     } else {
-      co_await serve_one(settings, connection);
+      co_await serve_one(settings, cgroups, connection);
     }
   } catch (const std::exception& error) {  // out of memory: this operation is over, not the agent
     log(LogLevel::error, "operation: {}", error.what());
@@ -138,7 +144,7 @@ asio::awaitable<void> serve(SettingsPtr settings, Stream stream,
   --*open;
 }
 
-asio::awaitable<void> accept_all(SettingsPtr settings, Acceptor acceptor) {
+asio::awaitable<void> accept_all(SettingsPtr settings, CgroupsPtr cgroups, Acceptor acceptor) {
   const auto executor = co_await asio::this_coro::executor;
   const auto open = std::make_shared<std::size_t>(0);
   asio::steady_timer pause(executor);
@@ -151,7 +157,7 @@ asio::awaitable<void> accept_all(SettingsPtr settings, Acceptor acceptor) {
     }
     if (!peer_is_host(stream) || *open > 2 * kOperations) continue;  // closes it
     ++*open;
-    asio::co_spawn(executor, serve(settings, std::move(stream), open), asio::detached);
+    asio::co_spawn(executor, serve(settings, cgroups, std::move(stream), open), asio::detached);
   }
 }
 
@@ -160,9 +166,11 @@ asio::awaitable<void> accept_all(SettingsPtr settings, Acceptor acceptor) {
 asio::awaitable<void> run_operations(SettingsPtr settings) {
   const auto executor = co_await asio::this_coro::executor;
   asio::steady_timer pause(executor);
+  sys::raise_descriptor_limit();  // each operation takes some
+  const CgroupsPtr cgroups = settings->cgroups ? sys::Cgroups::find() : nullptr;
   for (bool told = false;; told = true) {
     auto acceptor = listen_stream(executor, settings->operations);
-    if (acceptor) co_await accept_all(settings, std::move(*acceptor));
+    if (acceptor) co_await accept_all(settings, cgroups, std::move(*acceptor));
     if (!acceptor && !told) log(LogLevel::warning, "{}", acceptor.error().message);
     pause.expires_after(kRetry);
     co_await pause.async_wait(as_result);

@@ -11,6 +11,7 @@ namespace pinhole::wire {
 namespace {
 
 constexpr std::uint32_t kHighestSignal = 64;
+constexpr std::uint16_t kLargestSide = 10'000;  // of a terminal
 
 std::span<const std::uint8_t> as_bytes(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
@@ -24,7 +25,7 @@ std::string little_endian(std::uint32_t value) {
 
 bool known(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(FrameType::request) &&
-         type <= static_cast<std::uint8_t>(FrameType::signal);
+         type <= static_cast<std::uint8_t>(FrameType::stdout_eof);
 }
 
 }  // namespace
@@ -58,6 +59,22 @@ Result<int> decode_signal(std::string_view payload) {
   const std::uint8_t number = as_bytes(payload)[0];
   if (number == 0 || number > kHighestSignal) return fail("{} is not a signal", number);
   return number;
+}
+
+std::string encode_resize(WindowSize size) {
+  std::array<std::uint8_t, 4> bytes{};
+  store_le(bytes, 0, size.rows);
+  store_le(bytes, 2, size.columns);
+  return encode_frame(FrameType::resize, std::string(bytes.begin(), bytes.end()));
+}
+
+Result<WindowSize> decode_resize(std::string_view payload) {
+  if (payload.size() != 4) return fail("a resize frame has {} bytes, not 4", payload.size());
+  const WindowSize size{.rows = load_le<std::uint16_t>(as_bytes(payload), 0),
+                        .columns = load_le<std::uint16_t>(as_bytes(payload), 2)};
+  const auto usual = [](std::uint16_t side) { return side >= 1 && side <= kLargestSide; };
+  if (usual(size.rows) && usual(size.columns)) return size;
+  return fail("a terminal of {} rows and {} columns", size.rows, size.columns);
 }
 
 Result<std::optional<Frame>> FrameReader::next() {

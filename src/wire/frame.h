@@ -33,9 +33,18 @@ enum class FrameType : std::uint8_t {
   stdin_eof = 3,   // host: empty
   stdout_data = 4,
   stderr_data = 5,
-  reply = 6,   // guest: JSON; the last frame
-  window = 7,  // guest: u32 LE, so many more bytes of stdin are welcome
-  signal = 8,  // host: u8, the signal's number, for the process group
+  reply = 6,        // guest: JSON; the last frame
+  window = 7,       // guest: u32 LE, so many more bytes of stdin are welcome
+  signal = 8,       // host: u8, the signal's number, for the process group
+  resize = 9,       // host: u16 LE rows, u16 LE columns, of an exec's terminal
+  stdout_eof = 10,  // guest: empty; what was dialled sends no more
+};
+
+/// Rows and columns of a terminal; 1 … 10,000 each.
+struct WindowSize {
+  std::uint16_t rows = 24;
+  std::uint16_t columns = 80;
+  bool operator==(const WindowSize&) const = default;
 };
 
 struct Frame {
@@ -54,6 +63,8 @@ Result<std::uint32_t> decode_window(std::string_view payload);
 std::string encode_signal(int number);
 /// 1 … 64.
 Result<int> decode_signal(std::string_view payload);
+std::string encode_resize(WindowSize size);
+Result<WindowSize> decode_resize(std::string_view payload);
 
 /// Incremental: add() what was read, then next() until it has nothing. After an error the stream
 /// has lost its framing; drop the peer. Never holds more than what was added since the last

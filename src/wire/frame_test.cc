@@ -53,7 +53,7 @@ TEST(Frame, ALengthBeyondTheLimitIsRefusedBeforeItsPayload) {
 TEST(Frame, AnUnknownTypeIsRefused) {
   for (const auto& [bytes, text] :
        {std::pair{std::string_view("\0\0\0\0\0", 5), "unknown frame type 0"},
-        std::pair{std::string_view("\0\0\0\0\x09", 5), "unknown frame type 9"}}) {
+        std::pair{std::string_view("\0\0\0\0\x0b", 5), "unknown frame type 11"}}) {
     FrameReader reader;
     reader.add(bytes);
     EXPECT_EQ(reader.next().error().message, text);
@@ -67,6 +67,12 @@ TEST(Frame, WindowAndSignalPayloadsAreExact) {
   EXPECT_EQ(decode_signal(std::string_view("\0", 1)).error().message, "0 is not a signal");
   EXPECT_EQ(decode_signal("A").error().message, "65 is not a signal");
   EXPECT_EQ(decode_signal("").error().message, "a signal frame has 0 bytes, not 1");
+  EXPECT_EQ(decode_resize(std::string_view("\x18\0\x50\0", 4)).value(), WindowSize());
+  EXPECT_EQ(encode_resize({.rows = 24, .columns = 80}).substr(kFrameHeaderBytes),
+            std::string_view("\x18\0\x50\0", 4));
+  EXPECT_EQ(decode_resize(std::string_view("\0\0\x50\0", 4)).error().message,
+            "a terminal of 0 rows and 80 columns");
+  EXPECT_EQ(decode_resize("12345").error().message, "a resize frame has 5 bytes, not 4");
 }
 
 TEST(LineReader, ReadsLinesHoweverTheyAreCut) {

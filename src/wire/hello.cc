@@ -20,6 +20,10 @@ constexpr std::uint64_t kShortestHeartbeatMs = 50;
 constexpr std::uint64_t kLongestHeartbeatMs = 60'000;
 constexpr std::uint64_t kLoadLimit = 1'000'000;
 constexpr std::size_t kShownType = 64;
+constexpr std::uint64_t kLastPort = 65535;
+constexpr std::uint64_t kHighestId = std::numeric_limits<std::uint32_t>::max() - 1;  // -1: "none"
+/// The year 2200: what is later is no clock.
+constexpr std::uint64_t kLatestTimeMs = std::uint64_t{7'258'118'400} * 1000;
 
 constexpr std::array kStages = {
     std::pair{StageName::agent, std::string_view("agent")},
@@ -94,6 +98,67 @@ Result<GuestMessage> read_heartbeat(ObjectReader& reader) {
   return finished<Heartbeat, GuestMessage>(reader, message);
 }
 
+std::vector<std::uint16_t> read_ports(ObjectReader& reader) {
+  std::vector<std::uint16_t> ports;
+  for (const std::uint64_t port : reader.numbers("ports", kPorts, kLastPort)) {
+    if (port == 0) reader.refuse("ports", "holds 0");
+    ports.push_back(static_cast<std::uint16_t>(port));
+  }
+  return ports;
+}
+
+Result<Mount> read_mount(const json::object& object) {
+  ObjectReader reader("welcome's mount", object);
+  Mount mount;
+  mount.tag = reader.identifier("tag", kWordBytes);
+  mount.path = reader.text("path", kMountPathBytes);
+  mount.read_only = reader.flag("read_only");
+  if (!mount.path.starts_with('/')) reader.refuse("path", "is not an absolute path");
+  PINHOLE_TRY_VOID(reader.finish());
+  return mount;
+}
+
+Result<User> read_user(const json::object& object) {
+  ObjectReader reader("welcome's user", object);
+  User user;
+  user.name = reader.identifier("name", kWordBytes);
+  user.uid = static_cast<std::uint32_t>(reader.number("uid", kHighestId));
+  user.gid = static_cast<std::uint32_t>(reader.number("gid", kHighestId));
+  PINHOLE_TRY_VOID(reader.finish());
+  return user;
+}
+
+Result<Machine> read_machine(const json::object& object) {
+  ObjectReader reader("welcome's machine", object);
+  Machine machine;
+  machine.hostname = reader.identifier("hostname", kWordBytes);
+  if (reader.has("user")) {
+    if (const json::object* user = reader.object("user"); user != nullptr) {
+      PINHOLE_TRY(machine.user, read_user(*user));
+    }
+  }
+  for (const json::object* item : reader.objects("mounts", kMounts)) {
+    PINHOLE_TRY(Mount mount, read_mount(*item));
+    machine.mounts.push_back(std::move(mount));
+  }
+  PINHOLE_TRY_VOID(reader.finish());
+  return machine;
+}
+
+Result<Capture> read_capture(const json::object& object) {
+  ObjectReader reader("welcome's capture", object);
+  Capture capture{.ports = read_ports(reader)};
+  PINHOLE_TRY_VOID(reader.finish());
+  return capture;
+}
+
+void read_clock(ObjectReader& reader, std::uint64_t& time_ms, std::string& entropy) {
+  time_ms = reader.number_or("time_ms", kLatestTimeMs, 0);
+  entropy = reader.word_or_empty("entropy", kEntropyDigits);
+  if (entropy.find_first_not_of("0123456789abcdef") != std::string::npos)
+    reader.refuse("entropy", "is not hexadecimal");
+}
+
 Result<HostMessage> read_welcome(ObjectReader& reader) {
   Welcome message;
   message.nonce = reader.identifier("nonce", kWordBytes);
@@ -110,12 +175,30 @@ Result<HostMessage> read_welcome(ObjectReader& reader) {
     PINHOLE_TRY_VOID(inner.finish());
     message.fetches.push_back(std::move(task));
   }
+  if (reader.has("machine")) {
+    if (const json::object* machine = reader.object("machine"); machine != nullptr) {
+      PINHOLE_TRY(message.machine, read_machine(*machine));
+    }
+  }
+  if (reader.has("capture")) {
+    if (const json::object* capture = reader.object("capture"); capture != nullptr) {
+      PINHOLE_TRY(message.capture, read_capture(*capture));
+    }
+  }
+  message.authority = reader.text_or_empty("authority", kAuthorityBytes);
+  read_clock(reader, message.time_ms, message.entropy);
   return finished<Welcome, HostMessage>(reader, std::move(message));
 }
 
 Result<HostMessage> read_heartbeat_ack(ObjectReader& reader) {
   HeartbeatAck message{.seq = reader.number("seq", kAnyNumber)};
+  read_clock(reader, message.time_ms, message.entropy);
   return finished<HeartbeatAck, HostMessage>(reader, message);
+}
+
+Result<HostMessage> read_ports_message(ObjectReader& reader) {
+  Ports message{.ports = read_ports(reader)};
+  return finished<Ports, HostMessage>(reader, std::move(message));
 }
 
 template <typename Message>
@@ -131,6 +214,7 @@ constexpr std::array kGuestReaders = {
 constexpr std::array kHostReaders = {
     Reader<HostMessage>{"welcome", read_welcome},
     Reader<HostMessage>{"heartbeat-ack", read_heartbeat_ack},
+    Reader<HostMessage>{"ports", read_ports_message},
 };
 
 template <typename Message, std::size_t n>
@@ -148,6 +232,30 @@ Result<Message> parse(std::string_view what, std::string_view line,
     return candidate.read(reader);
   }
   return fail("{}: unknown type \"{}\"", what, printable(name, kShownType));
+}
+
+json::array list(const std::vector<std::uint16_t>& ports) {
+  json::array out;
+  for (const std::uint16_t port : ports) out.emplace_back(port);
+  return out;
+}
+
+json::object write_machine(const Machine& m) {
+  json::object out = {{"hostname", m.hostname}};
+  if (m.user)
+    out["user"] = json::object{{"name", m.user->name}, {"uid", m.user->uid}, {"gid", m.user->gid}};
+  json::array mounts;
+  for (const Mount& mount : m.mounts) {
+    mounts.push_back(
+        json::object{{"tag", mount.tag}, {"path", mount.path}, {"read_only", mount.read_only}});
+  }
+  out["mounts"] = std::move(mounts);
+  return out;
+}
+
+void write_clock(json::object& out, std::uint64_t time_ms, const std::string& entropy) {
+  if (time_ms != 0) out["time_ms"] = time_ms;
+  if (!entropy.empty()) out["entropy"] = entropy;
 }
 
 json::object start(std::string_view type) { return {{"v", kVersion}, {"type", type}}; }
@@ -200,11 +308,21 @@ struct Writer {
       fetches.push_back(std::move(item));
     }
     out["fetches"] = std::move(fetches);
+    if (m.machine) out["machine"] = write_machine(*m.machine);
+    if (m.capture) out["capture"] = json::object{{"ports", list(m.capture->ports)}};
+    if (!m.authority.empty()) out["authority"] = m.authority;
+    write_clock(out, m.time_ms, m.entropy);
     return out;
   }
   json::object operator()(const HeartbeatAck& m) const {
     json::object out = start("heartbeat-ack");
     out["seq"] = m.seq;
+    write_clock(out, m.time_ms, m.entropy);
+    return out;
+  }
+  json::object operator()(const Ports& m) const {
+    json::object out = start("ports");
+    out["ports"] = list(m.ports);
     return out;
   }
 };

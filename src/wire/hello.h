@@ -39,6 +39,12 @@ inline constexpr std::size_t kWordBytes = 128;  // boot id, instance id, version
 inline constexpr std::size_t kUrlBytes = 300;   // 8 of them with their results fit in a marker
 inline constexpr std::size_t kMethodBytes = 16;
 inline constexpr std::size_t kFetches = 8;
+inline constexpr std::size_t kMounts = 16;
+inline constexpr std::size_t kPorts = 256;
+inline constexpr std::size_t kAuthorityBytes = 4 * 1024;
+inline constexpr std::size_t kMountPathBytes = 512;
+/// 32 bytes as hexadecimal.
+inline constexpr std::size_t kEntropyDigits = 64;
 inline constexpr std::uint64_t kHeartbeatMs = 5000;
 
 // Guest → host.
@@ -96,6 +102,37 @@ struct FetchTask {
   bool operator==(const FetchTask&) const = default;
 };
 
+/// A folder of the host, shared under a virtiofs tag.
+struct Mount {
+  std::string tag;
+  std::string path;  // absolute, in the guest
+  bool read_only = false;
+  bool operator==(const Mount&) const = default;
+};
+
+/// Who works in the guest: made where it is missing, with a home and passwordless sudo.
+struct User {
+  std::string name;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  bool operator==(const User&) const = default;
+};
+
+/// What an agent that is the guest's first process makes of the machine. Elsewhere systemd and
+/// cloud-init do these things, and the agent leaves them alone.
+struct Machine {
+  std::string hostname;
+  std::optional<User> user = {};
+  std::vector<Mount> mounts = {};  // in this order
+  bool operator==(const Machine&) const = default;
+};
+
+/// Ports on which connections to any address are carried to the door, by name.
+struct Capture {
+  std::vector<std::uint16_t> ports;
+  bool operator==(const Capture&) const = default;
+};
+
 struct Welcome {
   std::string nonce;        // this boot's; letters, digits, '.', '_', '-' (it names a file)
   std::string instance_id;  // what cloud-init must report; empty: not checked
@@ -103,15 +140,30 @@ struct Welcome {
   bool markers = false;     // write the markers into /workspace too
   std::vector<FetchTask> fetches = {};
   std::uint64_t heartbeat_ms = kHeartbeatMs;  // 50 … 60000
+  std::optional<Machine> machine = {};
+  std::optional<Capture> capture = {};  // nothing: programs are left to their proxy variables
+  std::string authority = {};           // a PEM certificate that the guest's programs are to trust
+  std::uint64_t time_ms = 0;            // the host's clock, since 1970; 0: not told
+  std::string entropy = {};             // of the host's generator, for the guest's; hexadecimal
   bool operator==(const Welcome&) const = default;
 };
 
 struct HeartbeatAck {
   std::uint64_t seq = 0;
+  // As in the welcome: a guest that was suspended has the wrong time and a generator that a copy of
+  // it may share.
+  std::uint64_t time_ms = 0;
+  std::string entropy = {};
   bool operator==(const HeartbeatAck&) const = default;
 };
 
-using HostMessage = std::variant<Welcome, HeartbeatAck>;
+/// The ports of a policy that took the place of the welcome's; only where there is capture.
+struct Ports {
+  std::vector<std::uint16_t> ports;
+  bool operator==(const Ports&) const = default;
+};
+
+using HostMessage = std::variant<Welcome, HeartbeatAck, Ports>;
 
 /// The names as they travel and as people see them: "cloud-init", "boot-ok.txt".
 std::string_view stage_text(StageName name);

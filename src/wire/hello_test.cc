@@ -52,8 +52,22 @@ TEST(Hello, HostMessagesComeBackAsTheyWent) {
         {.url = "http://" + std::string(kUrlBytes - 7, 'a'), .method = "PUT"});
   }
   welcome.heartbeat_ms = 50;
-  const std::vector<HostMessage> messages = {Welcome{.nonce = "abc"}, welcome,
-                                             HeartbeatAck{.seq = 9}};
+  Welcome whole{.nonce = "abc",
+                .machine = Machine{.hostname = "pinhole",
+                                   .user = User{.name = "ana", .uid = 1000, .gid = 1000},
+                                   .mounts = {{.tag = "workspace", .path = "/workspace"}}},
+                .capture = Capture{},
+                .authority = std::string(kAuthorityBytes, 'c'),
+                .time_ms = 1'700'000'000'000,
+                .entropy = std::string(kEntropyDigits, 'a')};
+  for (std::size_t i = 0; i < kPorts; ++i)
+    whole.capture->ports.push_back(static_cast<std::uint16_t>(65535 - i));
+  const std::vector<HostMessage> messages = {Welcome{.nonce = "abc"},
+                                             welcome,
+                                             whole,
+                                             HeartbeatAck{.seq = 9},
+                                             HeartbeatAck{.seq = 9, .time_ms = 1, .entropy = "0f"},
+                                             Ports{.ports = {80, 443}}};
   for (const HostMessage& message : messages) {
     const std::string line = serialise(message);
     EXPECT_LE(line.size(), kMessageBytes);
@@ -150,6 +164,14 @@ TEST(Hello, AWelcomeIsAsStrict) {
             "welcome's fetch: \"method\" is not made of upper-case letters");
   EXPECT_EQ(host_refusal(head + R"("fetches":[],"heartbeat_ms":1})"),
             "host message \"welcome\": \"heartbeat_ms\" is less than 50");
+  EXPECT_EQ(host_refusal(head + R"("fetches":[],"entropy":"xy"})"),
+            "host message \"welcome\": \"entropy\" is not hexadecimal");
+  EXPECT_EQ(host_refusal(head + R"("fetches":[],"capture":{"ports":[80,0]}})"),
+            "welcome's capture: \"ports\" holds 0");
+  EXPECT_EQ(host_refusal(head + R"("fetches":[],"machine":{"hostname":"h","mounts":[)" +
+                         R"({"tag":"t","path":"rel","read_only":true}]}})"),
+            "welcome's mount: \"path\" is not an absolute path");
+  EXPECT_EQ(host_refusal(R"({"v":1,"type":"ports","ports":[22]})"), "accepted");
   EXPECT_EQ(host_refusal(R"({"v":1,"type":"hello"})"), "host message: unknown type \"hello\"");
 }
 

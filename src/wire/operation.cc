@@ -25,9 +25,33 @@ constexpr std::uint64_t kHighestSignal = 64;
 constexpr std::uint64_t kHighestHttpStatus = 999;
 constexpr std::size_t kProbeNameBytes = kUrlBytes + 64;
 constexpr std::size_t kRuleBytes = 200;
+constexpr std::size_t kNameBytes = 255;  // NAME_MAX
 constexpr std::size_t kShownName = 64;
+constexpr std::uint64_t kLastPort = 65535;
+/// What JSON numbers carry exactly everywhere; no limit of a process needs more.
+constexpr std::uint64_t kHighestLimit = std::uint64_t{1} << 53;
 
 // Requests, read.
+
+Result<Limit> read_limit(const json::object& object) {
+  ObjectReader reader("exec's limit", object);
+  Limit limit;
+  limit.name = reader.identifier("name", kWordBytes);
+  limit.value = reader.number("value", kHighestLimit);
+  PINHOLE_TRY_VOID(reader.finish());
+  return limit;
+}
+
+Result<WindowSize> read_terminal(const json::object& object) {
+  ObjectReader reader("exec's terminal", object);
+  constexpr std::uint64_t kLargestSide = 10'000;
+  const WindowSize size{
+      .rows = static_cast<std::uint16_t>(reader.number("rows", kLargestSide)),
+      .columns = static_cast<std::uint16_t>(reader.number("columns", kLargestSide))};
+  if (size.rows == 0 || size.columns == 0) reader.refuse("rows", "or \"columns\" is 0");
+  PINHOLE_TRY_VOID(reader.finish());
+  return size;
+}
 
 Result<Request> read_exec(ObjectReader& reader) {
   ExecRequest request;
@@ -45,8 +69,48 @@ Result<Request> read_exec(ObjectReader& reader) {
       reader.refuse("env", "holds an entry that is not NAME=value");
     }
   }
+  if (reader.has("terminal")) {
+    if (const json::object* terminal = reader.object("terminal"); terminal != nullptr) {
+      PINHOLE_TRY(request.terminal, read_terminal(*terminal));
+    }
+  }
+  if (reader.has("limits")) {
+    for (const json::object* item : reader.objects("limits", kLimits)) {
+      PINHOLE_TRY(Limit limit, read_limit(*item));
+      request.limits.push_back(std::move(limit));
+    }
+  }
   PINHOLE_TRY_VOID(reader.finish());
   return Request(std::move(request));
+}
+
+std::string absolute_path(ObjectReader& reader) {
+  std::string path = reader.text("path", kPathBytes);
+  if (!path.starts_with('/')) reader.refuse("path", "is not an absolute path");
+  return path;
+}
+
+Result<Request> read_read_files(ObjectReader& reader) {
+  ReadFilesRequest request{.path = absolute_path(reader)};
+  PINHOLE_TRY_VOID(reader.finish());
+  return Request(std::move(request));
+}
+
+Result<Request> read_write_files(ObjectReader& reader) {
+  WriteFilesRequest request{.path = absolute_path(reader), .name = reader.text("name", kNameBytes)};
+  if (request.name.empty() || request.name == "." || request.name == ".." ||
+      request.name.contains('/')) {
+    reader.refuse("name", "is not one component of a path");
+  }
+  PINHOLE_TRY_VOID(reader.finish());
+  return Request(std::move(request));
+}
+
+Result<Request> read_dial(ObjectReader& reader) {
+  DialRequest request{.port = static_cast<std::uint16_t>(reader.number("port", kLastPort))};
+  if (request.port == 0) reader.refuse("port", "is 0");
+  PINHOLE_TRY_VOID(reader.finish());
+  return Request(request);
 }
 
 Result<Request> read_probes(ObjectReader& reader) {
@@ -90,6 +154,14 @@ Result<Reply> read_status_reply(ObjectReader& reader) {
   reply.detail = reader.text("detail", kDetailBytes);
   PINHOLE_TRY_VOID(reader.finish());
   return Reply(std::move(reply));
+}
+
+Result<Reply> read_files_reply(ObjectReader& reader) {
+  FilesReply reply;
+  reply.entries = reader.number("entries", kAnyNumber);
+  reply.bytes = reader.number("bytes", kAnyNumber);
+  PINHOLE_TRY_VOID(reader.finish());
+  return Reply(reply);
 }
 
 Result<FetchOutcome> read_outcome(const json::object& object) {
@@ -149,12 +221,17 @@ constexpr std::array kRequestReaders = {
     Reader<Request>{"status", read_empty<Request, StatusRequest>},
     Reader<Request>{"probe", read_probes},
     Reader<Request>{"shutdown", read_empty<Request, ShutdownRequest>},
+    Reader<Request>{"read-files", read_read_files},
+    Reader<Request>{"write-files", read_write_files},
+    Reader<Request>{"dial", read_dial},
 };
 constexpr std::array kReplyReaders = {
     Reader<Reply>{"exec", read_exec_reply},
     Reader<Reply>{"status", read_status_reply},
     Reader<Reply>{"probe", read_probe_reply},
     Reader<Reply>{"shutdown", read_empty<Reply, ShutdownReply>},
+    Reader<Reply>{"files", read_files_reply},
+    Reader<Reply>{"dial", read_empty<Reply, DialReply>},
     Reader<Reply>{"error", read_error_reply},
 };
 
@@ -193,6 +270,31 @@ struct RequestWriter {
     out["cwd"] = r.cwd;
     out["uid"] = r.uid;
     out["gid"] = r.gid;
+    if (r.terminal) {
+      out["terminal"] = json::object{{"rows", r.terminal->rows}, {"columns", r.terminal->columns}};
+    }
+    if (!r.limits.empty()) {
+      json::array limits;
+      for (const Limit& limit : r.limits)
+        limits.push_back(json::object{{"name", limit.name}, {"value", limit.value}});
+      out["limits"] = std::move(limits);
+    }
+    return out;
+  }
+  json::object operator()(const ReadFilesRequest& r) const {
+    json::object out = start("read-files");
+    out["path"] = r.path;
+    return out;
+  }
+  json::object operator()(const WriteFilesRequest& r) const {
+    json::object out = start("write-files");
+    out["path"] = r.path;
+    out["name"] = r.name;
+    return out;
+  }
+  json::object operator()(const DialRequest& r) const {
+    json::object out = start("dial");
+    out["port"] = r.port;
     return out;
   }
   json::object operator()(const StatusRequest&) const { return start("status"); }
@@ -204,6 +306,23 @@ struct RequestWriter {
     return out;
   }
   json::object operator()(const ShutdownRequest&) const { return start("shutdown"); }
+};
+
+struct IsAnsweredBy {
+  const Reply& reply;
+  bool operator()(const ExecRequest&) const { return is<ExecReply>(); }
+  bool operator()(const StatusRequest&) const { return is<StatusReply>(); }
+  bool operator()(const ProbeRequest&) const { return is<ProbeReply>(); }
+  bool operator()(const ShutdownRequest&) const { return is<ShutdownReply>(); }
+  bool operator()(const ReadFilesRequest&) const { return is<FilesReply>(); }
+  bool operator()(const WriteFilesRequest&) const { return is<FilesReply>(); }
+  bool operator()(const DialRequest&) const { return is<DialReply>(); }
+
+ private:
+  template <typename Kind>
+  [[nodiscard]] bool is() const {
+    return std::holds_alternative<Kind>(reply);
+  }
 };
 
 json::object write_result(const ProbeResult& r) {
@@ -250,6 +369,13 @@ struct ReplyWriter {
     return out;
   }
   json::object operator()(const ShutdownReply&) const { return start("shutdown"); }
+  json::object operator()(const FilesReply& r) const {
+    json::object out = start("files");
+    out["entries"] = r.entries;
+    out["bytes"] = r.bytes;
+    return out;
+  }
+  json::object operator()(const DialReply&) const { return start("dial"); }
   json::object operator()(const ErrorReply& r) const {
     json::object out = start("error");
     out["code"] = r.code;
@@ -259,6 +385,10 @@ struct ReplyWriter {
 };
 
 }  // namespace
+
+bool answers(const Reply& reply, const Request& request) {
+  return std::holds_alternative<ErrorReply>(reply) || std::visit(IsAnsweredBy{reply}, request);
+}
 
 Result<std::string> serialise(const Request& request) {
   std::string text = json::serialize(std::visit(RequestWriter(), request));

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "wire/frame.h"
 #include "wire/hello.h"
 
 namespace pinhole::wire {
@@ -24,6 +25,7 @@ inline constexpr std::size_t kArguments = 1024;
 inline constexpr std::size_t kEnvironment = 1024;
 inline constexpr std::size_t kArgumentBytes = 32 * 1024;
 inline constexpr std::size_t kPathBytes = 4096;
+inline constexpr std::size_t kLimits = 16;
 inline constexpr std::size_t kProbes = 32;
 inline constexpr std::size_t kEvidenceBytes = 4 * 1024;
 inline constexpr std::size_t kProbeCids = 8;
@@ -32,14 +34,49 @@ inline constexpr std::uint64_t kProbeTimeoutMs = 30'000;
 
 // Requests.
 
-/// Runs a program in a session of its own. stdin, stdout and stderr travel in frames beside.
+/// A resource limit by its name in ulimits of other tools: "nofile", "nproc", "as", "fsize", "cpu",
+/// "core", "memlock", "stack". Soft and hard.
+struct Limit {
+  std::string name;
+  std::uint64_t value = 0;
+  bool operator==(const Limit&) const = default;
+};
+
+/// Runs a program in a session of its own. stdin, stdout and stderr travel in frames beside. When
+/// the connection ends before the program, its whole process group is killed.
 struct ExecRequest {
-  std::vector<std::string> argv;      // UTF-8 without NUL; argv[0] is looked up in env's PATH
-  std::vector<std::string> env = {};  // NAME=value; all that the program gets
+  std::vector<std::string> argv;  // UTF-8 without NUL; argv[0] is looked up in PATH
+  /// NAME=value, on top of the guest's own: its /etc/environment, a PATH, and HOME, USER, LOGNAME and
+  /// SHELL of the user with that uid.
+  std::vector<std::string> env = {};
   std::string cwd = "/";
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
+  /// A terminal of this size for all three streams: what comes from it is stdout_data, `resize`
+  /// frames change it, and the program's session has it as its controlling terminal.
+  std::optional<WindowSize> terminal = {};
+  std::vector<Limit> limits = {};
   bool operator==(const ExecRequest&) const = default;
+};
+/// The agent sends a file or folder as a tar (pax, uncompressed) in stdout_data frames: `path`'s own
+/// name is the archive's top. Links are sent as links. The reply is a FilesReply.
+struct ReadFilesRequest {
+  std::string path;  // absolute
+  bool operator==(const ReadFilesRequest&) const = default;
+};
+/// The host sends a tar in stdin_data frames and stdin_eof; its top is called `name`. If `path` is a
+/// folder it is unpacked there, else its top gets the name of `path`, whose parent must exist. Never
+/// leaves that folder, whatever the archive says. Owners and times are the archive's.
+struct WriteFilesRequest {
+  std::string path;  // absolute
+  std::string name;  // one component
+  bool operator==(const WriteFilesRequest&) const = default;
+};
+/// A TCP connection to the guest's own loopback. stdin_data and stdin_eof go to it (with a window, as
+/// an exec's), stdout_data and stdout_eof come from it; the reply comes when both ways have ended.
+struct DialRequest {
+  std::uint16_t port = 0;
+  bool operator==(const DialRequest&) const = default;
 };
 struct StatusRequest {
   bool operator==(const StatusRequest&) const = default;
@@ -96,7 +133,8 @@ struct ProbeRequest {
   bool operator==(const ProbeRequest&) const = default;
 };
 
-using Request = std::variant<ExecRequest, StatusRequest, ProbeRequest, ShutdownRequest>;
+using Request = std::variant<ExecRequest, StatusRequest, ProbeRequest, ShutdownRequest,
+                             ReadFilesRequest, WriteFilesRequest, DialRequest>;
 
 // Replies.
 
@@ -142,19 +180,32 @@ struct ProbeReply {
   bool operator==(const ProbeReply&) const = default;
 };
 
+/// The files have arrived, or have all been sent.
+struct FilesReply {
+  std::uint64_t entries = 0;
+  std::uint64_t bytes = 0;  // of their contents
+  bool operator==(const FilesReply&) const = default;
+};
+struct DialReply {
+  bool operator==(const DialReply&) const = default;
+};
 struct ShutdownReply {
   bool operator==(const ShutdownReply&) const = default;
 };
 
 /// The operation was not done. Codes: "not_found" and "not_executable" (exec's program; 127 and
-/// 126), "bad_request", "busy", "failed".
+/// 126), "not_found" (a file), "refused" (dial), "bad_request", "busy", "failed".
 struct ErrorReply {
   std::string code;
   std::string message;
   bool operator==(const ErrorReply&) const = default;
 };
 
-using Reply = std::variant<ExecReply, StatusReply, ProbeReply, ShutdownReply, ErrorReply>;
+using Reply = std::variant<ExecReply, StatusReply, ProbeReply, ShutdownReply, FilesReply, DialReply,
+                           ErrorReply>;
+
+/// Whether a reply of this kind belongs to the request; an ErrorReply belongs to every one.
+bool answers(const Reply& reply, const Request& request);
 
 /// JSON for a frame's payload. An exec whose arguments do not fit into a frame is an error; so are
 /// bytes that JSON cannot carry (not UTF-8).

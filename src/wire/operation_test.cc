@@ -27,8 +27,14 @@ TEST(Operation, RequestsComeBackAsTheyWent) {
                   .cwd = "/tmp",
                   .uid = 1000,
                   .gid = 4294967294},
+      ExecRequest{.argv = {"bash"},
+                  .terminal = WindowSize{.rows = 50, .columns = 132},
+                  .limits = {{.name = "nofile", .value = 256}}},
       StatusRequest{},
       ShutdownRequest{},
+      ReadFilesRequest{.path = "/etc"},
+      WriteFilesRequest{.path = "/tmp/x", .name = "ü"},
+      DialRequest{.port = 8080},
       ProbeRequest{.probes = {InterfacesProbe{},
                               ConnectProbe{.address = "::1", .port = 80, .timeout_ms = 10},
                               UdpProbe{.address = "8.8.8.8", .port = 53},
@@ -66,6 +72,8 @@ TEST(Operation, RepliesComeBackAsTheyWent) {
                                                     .code = "denied_by_policy",
                                                     .rule = "pinhole.yaml:3"}}}},
       ShutdownReply{},
+      FilesReply{.entries = 3, .bytes = 1U << 31U},
+      DialReply{},
       ErrorReply{.code = "not_found", .message = "nosuch: not found"},
   };
   for (const Reply& reply : replies) {
@@ -113,6 +121,21 @@ TEST(Operation, RequestsAreTypedBoundedAndKnown) {
             "request \"exec\": \"uid\" is more than 4294967294");
   EXPECT_EQ(exec(R"("argv":["a"],"env":[],"cwd":"/","uid":0,"gid":0,"tty":true)"),
             "request \"exec\": unknown key \"tty\"");
+  EXPECT_EQ(
+      exec(R"("argv":["a"],"env":[],"cwd":"/","uid":0,"gid":0,"terminal":{"rows":0,"columns":80})"),
+      "exec's terminal: \"rows\" or \"columns\" is 0");
+  const auto write = [](std::string_view path, std::string_view name) {
+    return request_refusal(R"({"v":1,"op":"write-files","path":")" + std::string(path) +
+                           R"(","name":")" + std::string(name) + R"("})");
+  };
+  EXPECT_EQ(write("/tmp", "a.txt"), "accepted");
+  EXPECT_EQ(write("tmp", "a"), "request \"write-files\": \"path\" is not an absolute path");
+  for (const char* name : {"", ".", "..", "a/b"}) {
+    EXPECT_EQ(write("/tmp", name),
+              "request \"write-files\": \"name\" is not one component of a path");
+  }
+  EXPECT_EQ(request_refusal(R"({"v":1,"op":"dial","port":80})"), "accepted");
+  EXPECT_EQ(request_refusal(R"({"v":1,"op":"dial","port":0})"), "request \"dial\": \"port\" is 0");
   EXPECT_EQ(request_refusal(R"({"v":1,"op":"format"})"), "request: unknown op \"format\"");
   EXPECT_EQ(request_refusal(R"({"v":1})"), "request: \"op\" is missing");
   EXPECT_EQ(request_refusal(R"({"v":3,"op":"status"})"),
@@ -148,6 +171,14 @@ TEST(Operation, RepliesAreReadAsHostile) {
   EXPECT_EQ(reply_refusal(R"({"v":1,"op":"error","code":"a b","message":""})"),
             "reply \"error\": \"code\" is not made of letters, digits, '.', '_' and '-'");
   EXPECT_EQ(reply_refusal(std::string(kFrameBytes + 1, ' ')), "reply: longer than 65536 bytes");
+}
+
+TEST(Operation, EachRequestHasItsReply) {
+  EXPECT_TRUE(answers(FilesReply{}, ReadFilesRequest{.path = "/a"}));
+  EXPECT_TRUE(answers(FilesReply{}, WriteFilesRequest{.path = "/a", .name = "b"}));
+  EXPECT_TRUE(answers(ErrorReply{}, DialRequest{.port = 1}));
+  EXPECT_FALSE(answers(DialReply{}, WriteFilesRequest{.path = "/a", .name = "b"}));
+  EXPECT_FALSE(answers(ShutdownReply{}, ExecRequest{.argv = {"a"}}));
 }
 
 TEST(Operation, ProbesAreNamedForPeople) {
