@@ -132,8 +132,31 @@ VmPlan sample_plan() {
           .instance_id = "i-1",
           .workspace = "/home/ana/p",
           .workspace_markers = true,
+          .guard = GuardLevel::strict,
+          .guarded = {".git/config", "caf\xe9/.git/hooks"},
           .policy = {{.layer = "user", .path = "/v/policy-0.yaml", .name = "config.yaml"}},
-          .fetches = {"http://a/"}};
+          .fetches = {"http://a/"},
+          .capture = false};
+}
+
+TEST(VmFile, NamesALevelOfTheGuardAndAFlagWins) {
+  const auto file = parse_vm_request("vm: {guard: strict}\n", "pinhole.yaml").value();
+  EXPECT_EQ(file.guard, GuardLevel::strict);
+  EXPECT_EQ(merged({}, file).guard, GuardLevel::strict);
+  EXPECT_EQ(merged({.guard = GuardLevel::off}, file).guard, GuardLevel::off);
+  EXPECT_EQ(
+      parse_vm_request("vm: {guard: of}\n", "pinhole.yaml").error().message,
+      "pinhole.yaml:1:13: \"guard\" expects one of off, warn, strict, found \"of\"; did you mean "
+      "\"off\"?");
+}
+
+TEST(VmPlan, OfAnOlderVersionGuardsNothing) {
+  std::string text = to_json({});
+  text.replace(text.find("\"guard\":\"warn\",\"guarded\":[],"), 28, "");
+  EXPECT_EQ(parse_vm_plan(text).value(), VmPlan());
+  text = to_json(sample_plan());
+  text.replace(text.find("\"2e6769"), 2, "\"x");
+  EXPECT_EQ(parse_vm_plan(text).error().message, "the VM's plan is damaged at \"guarded\"");
 }
 
 TEST(VmPlan, SurvivesJson) {

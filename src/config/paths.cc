@@ -64,6 +64,7 @@ VmPaths vm_paths(const Paths& paths, std::string_view name) {
   vm.authority = vm.dir / "authority";
   vm.status_log = vm.dir / "status.log";
   vm.console_log = vm.dir / "console.log";
+  vm.guard_snapshot = vm.dir / "guard.json";
   vm.audit = vm.dir / "audit";
   vm.audit_log = vm.audit / "audit.jsonl";
   vm.supervisor_log = vm.dir / "supervisor.log";

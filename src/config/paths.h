@@ -37,8 +37,9 @@ struct VmPaths {
   fs::path plan, disk, efi_vars, seed, lock;
   fs::path authority;  // folder: the PEP's certificate authority (pep/credentials.h)
   fs::path status_log, console_log, supervisor_log, boot_ok, vsock_fetch;
-  fs::path audit;      // folder: all of the VM's folder that the PEP may write
-  fs::path audit_log;  // audit/audit.jsonl
+  fs::path guard_snapshot;  // guard.json: preflight/guard.h
+  fs::path audit;           // folder: all of the VM's folder that the PEP may write
+  fs::path audit_log;       // audit/audit.jsonl
   fs::path runtime, control, door, guest, vmm;  // folders
   fs::path names;                               // folder: a copy of the host's resolv.conf
   fs::path control_socket;                      // control/sock: supervisor and the user

@@ -25,6 +25,8 @@ Result<VmRequest> parse_vm_request(std::string_view text, std::string_view sourc
   reader.optional_choice("boot", {"efi"});
   request.workspace = reader.optional_string("workspace");
   request.user_data = reader.optional_string("user_data");
+  if (const auto level = reader.optional_choice("guard", {"off", "warn", "strict"}))
+    request.guard = parse_guard_level(*level);
   if (request.image && request.disk) {
     reader.report(vm->find("disk")->key_mark, "\"image\" and \"disk\" exclude each other");
   }
@@ -43,6 +45,7 @@ VmRequest merged(VmRequest flags, const VmRequest& file) {
     flags.disk_from_project = file.disk_from_project;
   }
   if (!flags.cpus) flags.cpus = file.cpus;
+  if (!flags.guard) flags.guard = file.guard;
   if (!flags.memory_mib) flags.memory_mib = file.memory_mib;
   if (!flags.workspace) {
     flags.workspace = file.workspace;

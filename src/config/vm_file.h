@@ -9,6 +9,7 @@
 //     boot: efi
 //     workspace: .           # the folder of this file, or one below it
 //     user_data: seed.yaml   # cloud-init user-data
+//     guard: strict          # off, warn (default), strict: docs/workspace.md
 //   egress: …
 //
 // Paths (disk, workspace, user_data) are relative to the file's folder and may not leave it: the
@@ -21,6 +22,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "config/guard_level.h"
 
 namespace pinhole::config {
 
@@ -32,6 +34,7 @@ struct VmRequest {
   std::optional<std::uint64_t> memory_mib;
   std::optional<std::string> workspace;
   std::optional<std::string> user_data;
+  std::optional<GuardLevel> guard;
   /// Whether a path above is a project file's word, which reaches no further than its folder; a
   /// flag's may name anything.
   bool disk_from_project = false;

@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 
 #include "base/printable.h"
+#include "base/strings.h"
 
 namespace pinhole::config {
 namespace {
@@ -16,6 +17,24 @@ constexpr std::int64_t kVersion = 1;
 
 json::object write(const Disk& disk) {
   return {{"path", disk.path.string()}, {"format", std::string(to_string(disk.format))}};
+}
+
+/// Names that a guest may have chosen: JSON carries no bytes that are not UTF-8.
+std::string read_bytes(std::string_view hexadecimal, bool& good) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c - 'a' + 10; };
+  good = hexadecimal.size() % 2 == 0 &&
+         hexadecimal.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  std::string out;
+  for (std::size_t i = 0; good && i < hexadecimal.size(); i += 2)
+    out.push_back(static_cast<char>(digit(hexadecimal[i]) * 16 + digit(hexadecimal[i + 1])));
+  return out;
+}
+
+json::array write_bytes(const std::vector<std::string>& names) {
+  json::array out;
+  for (const std::string& name : names)
+    out.emplace_back(hex({reinterpret_cast<const std::uint8_t*>(name.data()), name.size()}));
+  return out;
 }
 
 /// Reads members in turn and remembers the first that is not as it must be.
@@ -130,6 +149,17 @@ VmPlan read(Reader& in) {
     }
   }
   plan.fetches = in.texts("fetches");
+  if (in.has("guard")) {  // plans of version 0.1 have none, and guarded nothing
+    const auto level = parse_guard_level(in.text("guard"));
+    if (!level) in.wrong("guard");
+    plan.guard = level.value_or(GuardLevel::warn);
+    for (const std::string& name : in.texts("guarded")) {
+      bool good = false;
+      plan.guarded.push_back(read_bytes(name, good));
+      if (!good) in.wrong("guarded");
+    }
+  }
+  if (in.has("capture")) plan.capture = in.boolean("capture");
   return plan;
 }
 
@@ -169,10 +199,13 @@ std::string to_json(const VmPlan& plan) {
       {"cid", plan.cid},
       {"instance_id", plan.instance_id},
       {"workspace_markers", plan.workspace_markers},
+      {"guard", std::string(to_string(plan.guard))},
+      {"guarded", write_bytes(plan.guarded)},
       {"policy", std::move(policy)},
       {"ca_files", std::move(ca_files)},
       {"secrets", std::move(secrets)},
       {"fetches", std::move(fetches)},
+      {"capture", plan.capture},
   };
   if (plan.backing) out["backing"] = write(*plan.backing);
   if (plan.workspace) out["workspace"] = plan.workspace->string();

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "config/guard_level.h"
 #include "source/secret_source.h"
 
 namespace pinhole::config {
@@ -62,12 +63,17 @@ struct VmPlan {
   std::string instance_id;
   std::optional<std::filesystem::path> workspace;
   bool workspace_markers = false;
+  GuardLevel guard = GuardLevel::warn;
+  /// Below the workspace: files and folders that the guest may read only (preflight/guard.h). Whatever bytes a name has.
+  std::vector<std::string> guarded;
   std::vector<PolicyLayer> policy;
   /// What the policy names beside hosts: the files of its `ca:`, which the PEP has to see.
   std::vector<std::filesystem::path> ca_files;
   std::vector<source::SecretSource> secrets;
   /// URLs that the guest fetches through the door when it boots; the first proves the door.
   std::vector<std::string> fetches;
+  /// Connections of the guest's programs are carried to the door, with no word of theirs.
+  bool capture = true;
   bool operator==(const VmPlan&) const = default;
 };
 
