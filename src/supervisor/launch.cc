@@ -139,7 +139,8 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& i
   view.paths.push_back({.path = *plan.workspace,
                         .access = Access::write,
                         .pinned = true,
-                        .inside = kWorkspaceInside});
+                        .inside = kWorkspaceInside,
+                        .guarded = plan.guarded});
   view.empty_dirs = {"/run"};
   view.proc = sys::FileView::Proc::
       whole;  // it reads the host's limit of open files, and mounts its own later

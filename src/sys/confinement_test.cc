@@ -104,6 +104,45 @@ TEST_F(Confined, PinnedPathThatBecameALinkIsAnError) {
   EXPECT_EQ(says("cat " + at("hidden/secret").string(), everything()), "secret");
 }
 
+/// Each attack prints "GOT n"; its twin on what is not guarded prints "ok n".
+TEST_F(Confined, GuardedPathsCanBeReadOnlyAndKeepTheirNames) {
+  for (const char* name : {"writable/sub/.git/hooks", "writable/sub/.git/objects"})
+    fs::create_directories(at(name));
+  EXPECT_TRUE(write_file_atomic(at("writable/sub/.git/config"), "mine"));
+  EXPECT_TRUE(write_file_atomic(at("writable/sub/.git/hooks/h"), "mine"));
+  EXPECT_TRUE(write_file_atomic(at("writable/.envrc"), "mine"));
+  fs::create_symlink(at("shown"), at("writable/link"));
+  for (const char* program : {"/bin/mv", "/bin/ln", "/bin/rm", "/bin/rmdir", "/bin/chmod"})
+    view_.paths.push_back({.path = program, .access = Access::execute});
+  for (Visible& visible : view_.paths) {
+    if (visible.path == at("writable"))
+      visible.guarded = {"sub/.git/config", "sub/.git/hooks", ".envrc", "gone", "link",
+                         "link/file"};
+  }
+  const std::string attacks = R"(
+    echo x > .envrc && echo GOT 1;            echo x > .env && echo ok 1
+    echo x >> sub/.git/config && echo GOT 2;  echo x > sub/.git/HEAD && echo ok 2
+    echo x > sub/.git/hooks/new && echo GOT 3
+    echo x > sub/.git/objects/new && echo ok 3
+    mv sub/.git sub/g && echo GOT 4;          mv sub/.git/objects sub/.git/o && echo ok 4
+    mv sub other && echo GOT 5
+    rm -f sub/.git/config && echo GOT 6;      rm sub/.git/HEAD && echo ok 6
+    mv .env .envrc && echo GOT 7;             mv .env .env2 && echo ok 7
+    ln .envrc hard && echo GOT 8;             ln .env2 hard && echo ok 8
+    ln sub/.git/config sub/.git/c && echo GOT 9
+    ln .env2 sub/.git/hooks/h2 && echo GOT 10
+    chmod 777 .envrc && echo GOT 11;          chmod 700 .env2 && echo ok 11
+    rm sub/.git/hooks/h && echo GOT 12
+    mv sub/.git/hooks sub/.git/h2 && echo GOT 13
+    rmdir sub && echo GOT 14
+    cat .envrc sub/.git/config sub/.git/hooks/h)";
+  const std::string said =
+      says(fmt::format("cd {}; {{ {}\n}} 2>/dev/null", at("writable").string(), attacks),
+           only_namespaces());
+  EXPECT_EQ(said, "ok 1\nok 2\nok 3\nok 4\nok 6\nok 7\nok 8\nok 11\nmineminemine");
+  EXPECT_EQ(read_file(at("writable/.envrc"), 10).value(), "mine");
+}
+
 TEST_F(Confined, MissingPathIsAnErrorUnlessOptional) {
   view_.paths.push_back({.path = "/nowhere/at/all", .optional = true});
   EXPECT_EQ(says("echo fine", everything()), "fine");

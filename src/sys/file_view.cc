@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <map>
 #include <string>
 
 #include "base/fd.h"
@@ -26,6 +27,7 @@ struct Detached {
   Fd tree;
   fs::path inside;
   bool folder = false;
+  const std::vector<std::string>* guarded = nullptr;
 };
 
 Fd open_path(const Visible& visible) {
@@ -67,7 +69,8 @@ const char* detach(const Visible& visible, std::vector<Detached>& out) {
     return "restricting a mount that it is to see";
   out.push_back({.tree = std::move(tree),
                  .inside = visible.inside.empty() ? visible.path : visible.inside,
-                 .folder = S_ISDIR(info.st_mode)});
+                 .folder = S_ISDIR(info.st_mode),
+                 .guarded = &visible.guarded});
   return nullptr;
 }
 
@@ -94,6 +97,45 @@ const char* attach(const Detached& detached) {
   }
   if (::move_mount(detached.tree.get(), "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
     return "placing a path in its root";
+  return nullptr;
+}
+
+/// Over itself, and so a mount point of its own.
+const char* mount_over_itself(const Fd& place, bool read_only) {
+  const Fd tree(::open_tree(place.get(), "",
+                            AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!tree) return "copying a path that it is to guard";
+  mount_attr attr{};
+  attr.attr_set = MOUNT_ATTR_RDONLY;
+  if (read_only &&
+      ::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) != 0)
+    return "making a path that it is to guard read-only";
+  return ::move_mount(tree.get(), "", place.get(), "",
+                      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0
+             ? nullptr
+             : "placing a path that it is to guard";
+}
+
+/// The tree is in its place. Whoever else writes to the folder may have changed it since the paths were found: each is
+/// opened through no link, and what is opened is what is mounted on.
+const char* guard(const Detached& detached) {
+  std::map<std::string, bool> read_only;  // sorted: a folder comes before what is in it
+  for (const std::string& path : *detached.guarded) {
+    for (std::size_t slash = path.find('/'); slash != std::string::npos;
+         slash = path.find('/', slash + 1))
+      read_only.try_emplace(path.substr(0, slash), false);
+    read_only[path] = true;
+  }
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  for (const auto& [path, only_read] : read_only) {
+    const Fd place(static_cast<int>(
+        ::syscall(SYS_openat2, detached.tree.get(), path.c_str(), &how, sizeof(how))));
+    if (!place && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)) continue;
+    if (!place) return "opening a path that it is to guard";
+    if (const char* failed = mount_over_itself(place, only_read); failed != nullptr) return failed;
+  }
   return nullptr;
 }
 
@@ -154,6 +196,7 @@ const char* enter_view(const FileView& view) {
   if (::chdir(kStage) != 0) return "entering its root";
   for (const Detached& tree : trees) {
     if (const char* failed = attach(tree); failed != nullptr) return failed;
+    if (const char* failed = guard(tree); failed != nullptr) return failed;
   }
   for (const fs::path& dir : view.empty_dirs) {
     const fs::path target = dir.relative_path();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 namespace pinhole::sys {
@@ -25,6 +26,11 @@ struct Visible {
   bool pinned = false;
   /// Where it appears inside, if not at `path`. Only for a child that has a mount namespace for sure.
   std::filesystem::path inside = {};
+  /// Of a folder that can be written: files and folders below it (relative paths) that can only be read. Each, and every
+  /// folder on the way to it, is a mount point, which nobody inside can rename, replace or remove (EBUSY), and no hard
+  /// link leads into or out of it (EXDEV). What is not there, or lies behind a symbolic link, is passed over.
+  /// A process outside that replaces one of them takes the mount away with it. Only with a mount namespace.
+  std::vector<std::string> guarded = {};
 };
 
 /// Everything that is visible; what is not listed does not exist. Applied by spawn() in two independent ways: as the
