@@ -8,6 +8,7 @@
 
 #include "agent/cloud_init.h"
 #include "agent/helper.h"
+#include "agent/machine.h"
 #include "agent/workspace.h"
 #include "agent/workspace_watch.h"
 #include "base/clock.h"
@@ -213,10 +214,16 @@ asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire:
   auto begun = steady_clock::now();
   StageOutcome agent = "pinhole-agent " PINHOLE_VERSION;
   if (!network) agent = fail(std::move(network).error());
+  if (boot->settings->first_process && boot->welcome.machine) {
+    auto made = set_up_machine(*boot->welcome.machine, boot->settings->root);
+    if (!made && agent) agent = fail(std::move(made).error());
+  }
   report(*boot, wire::StageName::agent, begun, agent);
 
-  const StageOutcome cloud_init = co_await await_cloud_init(boot);
-  report(*boot, wire::StageName::cloud_init, begun, cloud_init);
+  if (!boot->settings->first_process) {
+    const StageOutcome cloud_init = co_await await_cloud_init(boot);
+    report(*boot, wire::StageName::cloud_init, begun, cloud_init);
+  }
 
   if (boot->welcome.workspace) {
     begun = steady_clock::now();

@@ -8,6 +8,7 @@
 #include "agent/boot.h"
 #include "agent/cloud_init.h"
 #include "agent/journal.h"
+#include "agent/machine.h"
 #include "base/log.h"
 #include "wire/hello.h"
 #include "wire/line_reader.h"
@@ -113,7 +114,7 @@ asio::awaitable<Result<void>> send_journal(Shared session) {
   }
 }
 
-asio::awaitable<Result<void>> read_acks(Shared session) {
+asio::awaitable<Result<void>> read_acks(Shared session, std::shared_ptr<const Settings> settings) {
   for (;;) {
     auto message = co_await receive(session);
     if (!message) co_return fail(std::move(message).error());
@@ -121,6 +122,7 @@ asio::awaitable<Result<void>> read_acks(Shared session) {
     if (ack == nullptr) co_return fail("the host sent a second welcome");
     session->acknowledged =
         std::max(session->acknowledged, std::min(ack->seq, session->sent_heartbeats));
+    if (settings->set_clock) follow_host(ack->time_ms, ack->entropy);
   }
 }
 
@@ -145,9 +147,10 @@ asio::awaitable<Result<void>> run_session(std::shared_ptr<Client> client, bool* 
   const auto shaken = co_await shake_hands(session, hello);
   if (!shaken) co_return fail(shaken.error());
   *welcomed = true;
+  if (client->settings->set_clock) follow_host(session->welcome.time_ms, session->welcome.entropy);
   log(LogLevel::info, "welcomed by the host");
   session->journal = journal_for(*client, session->welcome, session->stream.get_executor());
-  auto ended = co_await (send_journal(session) || read_acks(session));
+  auto ended = co_await (send_journal(session) || read_acks(session, client->settings));
   if (ended.index() == 0) co_return std::get<0>(std::move(ended));
   co_return std::get<1>(std::move(ended));
 }

@@ -8,6 +8,7 @@
 
 #include "agent/daemon.h"
 #include "agent/fetch_command.h"
+#include "agent/init.h"
 #include "agent/settings.h"
 #include "agent/workspace.h"
 #include "base/log.h"
@@ -29,6 +30,7 @@ Options of run, for driving it without a VM (ENDPOINT: vsock:CID:PORT or unix:/p
   --workspace DIR       the shared folder (/workspace)
   --root DIR            in front of the system's own files
   --no-network-setup    leaves lo alone
+  --no-clock            leaves the system's time and randomness alone
   --no-power-off        refuses the operation "shutdown"
 )";
 
@@ -90,6 +92,7 @@ int agent_main(std::vector<std::string> args) {
 
 int main(int argc, char** argv) {
   try {
+    if (argc > 0 && pinhole::agent::is_init(argv[0])) pinhole::agent::run_init();
     return pinhole::agent::agent_main({argv + 1, argv + argc});
   } catch (const std::exception& error) {
     std::fprintf(stderr, "pinhole-agent: %s\n", error.what());

@@ -52,6 +52,10 @@ Result<Settings> parse_settings(const std::vector<std::string>& args) {
       settings.network_setup = false;
       continue;
     }
+    if (name == "--no-clock") {
+      settings.set_clock = false;
+      continue;
+    }
     if (name == "--no-power-off") {
       settings.may_power_off = false;
       continue;

@@ -26,7 +26,14 @@ struct Settings {
   /// This program, started again for what may hang.
   std::string self = "/proc/self/exe";
   bool network_setup = true;
+  /// This is the machine that init.h has started: there is no cloud-init, and what the welcome says of
+  /// the machine (machine.h) is ours to do.
+  bool first_process = false;
+  /// The time and the randomness that the host tells are taken over.
+  bool set_clock = true;
   bool may_power_off = true;
+  /// Programs get cgroups of their own where that is possible.
+  bool cgroups = true;
 
   std::chrono::milliseconds reconnect_first{100};
   std::chrono::milliseconds reconnect_longest{2000};

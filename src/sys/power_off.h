@@ -6,8 +6,8 @@
 
 namespace pinhole::sys {
 
-/// Asks systemd to stop everything in order and power off; without systemd, syncs and powers off at
-/// once. Needs root.
+/// Asks the first process, systemd or the agent itself, to stop everything in order and power off;
+/// without one of those, syncs and powers off at once. Needs root.
 Result<void> begin_power_off();
 
 }  // namespace pinhole::sys
