@@ -21,17 +21,19 @@ json::object describe(const image::Image& found) {
   };
   json::array packages;
   for (const std::string& package : m.provenance.packages) packages.emplace_back(package);
-  return {{"name", m.name},
-          {"format", m.format},
-          {"architecture", m.architecture},
-          {"built", m.built},
-          {"archive_date", m.provenance.archive_date},
-          {"suite", m.provenance.suite},
-          {"key", m.key},
-          {"disk", file(found.disk(), m.disk)},
-          {"kernel", file(found.kernel(), m.kernel)},
-          {"initrd", file(found.initrd(), m.initrd)},
-          {"packages", std::move(packages)}};
+  json::object out = {{"name", m.name},
+                      {"format", m.format},
+                      {"architecture", m.architecture},
+                      {"built", m.built},
+                      {"archive_date", m.provenance.archive_date},
+                      {"suite", m.provenance.suite},
+                      {"key", m.key},
+                      {"disk", file(found.disk(), m.disk)},
+                      {"kernel", file(found.kernel(), m.kernel)},
+                      {"initrd", file(found.initrd(), m.initrd)},
+                      {"packages", std::move(packages)}};
+  if (m.direct) out["direct"] = file(*found.direct_archive(), *m.direct);
+  return out;
 }
 
 Result<int> build(const std::string& recipe, bool refresh, bool as_json) {
@@ -82,15 +84,16 @@ Result<int> inspect(const std::string& name, bool as_json) {
   if (as_json) return print_json(json::serialize(describe(found))), 0;
   const image::Manifest& m = found.manifest;
   print_line(fmt::format("{}: {} disk, {}, built {}", m.name, m.format, m.architecture, m.built));
-  print_line(fmt::format("  from      {} (archive of {}), {} packages", m.provenance.suite,
+  print_line(fmt::format("  from        {} (archive of {}), {} packages", m.provenance.suite,
                          m.provenance.archive_date, m.provenance.packages.size()));
-  for (const auto& [path, record] :
-       {std::pair(found.disk(), m.disk), std::pair(found.kernel(), m.kernel),
-        std::pair(found.initrd(), m.initrd)}) {
-    print_line(fmt::format("  {:<9} sha256:{}  {}", path.filename().string(), record.sha256,
+  std::vector files = {std::pair(found.disk(), m.disk), std::pair(found.kernel(), m.kernel),
+                       std::pair(found.initrd(), m.initrd)};
+  if (m.direct) files.emplace_back(*found.direct_archive(), *m.direct);
+  for (const auto& [path, record] : files) {
+    print_line(fmt::format("  {:<11} sha256:{}  {}", path.filename().string(), record.sha256,
                            format_size(record.size)));
   }
-  print_line(fmt::format("  folder    {}", found.folder.string()));
+  print_line(fmt::format("  folder      {}", found.folder.string()));
   print_line("  content matches the manifest");
   return 0;
 }

@@ -207,6 +207,9 @@ Result<Manifest> build_into(const Staging& staging, const BuildOptions& options,
   PINHOLE_TRY(manifest.disk, record_file(staging.out() / "disk.raw"));
   PINHOLE_TRY(manifest.kernel, record_file(staging.out() / "vmlinuz"));
   PINHOLE_TRY(manifest.initrd, record_file(staging.out() / "initrd"));
+  if (!recipe.direct_modules.empty()) {
+    PINHOLE_TRY(manifest.direct, record_file(staging.out() / "direct.cpio"));
+  }
   manifest.built = now_text();
   PINHOLE_TRY_VOID(
       sys::write_file_atomic(staging.out() / "manifest.yaml", print_manifest(manifest)));

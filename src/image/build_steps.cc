@@ -237,7 +237,11 @@ Result<void> take_boot_files(const Staging& staging, const LoadedRecipe& recipe)
   PINHOLE_TRY_VOID(sys::write_file_atomic(staging.out() / "vmlinuz", kernel));
   PINHOLE_TRY(const std::string initrd,
               make_initrd(staging.root(), recipe.init, recipe.recipe.initrd_modules));
-  return sys::write_file_atomic(staging.out() / "initrd", initrd);
+  PINHOLE_TRY_VOID(sys::write_file_atomic(staging.out() / "initrd", initrd));
+  if (recipe.recipe.direct_modules.empty()) return {};
+  PINHOLE_TRY(const std::string direct,
+              make_direct_archive(staging.root(), recipe.recipe.direct_modules));
+  return sys::write_file_atomic(staging.out() / "direct.cpio", direct);
 }
 
 Result<void> apply_content(const Staging& staging, const StepContext& context) {

@@ -33,7 +33,7 @@ Result<void> stage_content(const Staging& staging, const LoadedRecipe& recipe,
 Result<void> unpack_packages(const Staging& staging, const Recipe& recipe,
                              const StepContext& context, Provenance& provenance);
 
-/// Kernel and initrd into out(): before the content step, which removes the kernel from root().
+/// Kernel, initrd and, where the recipe names modules for it, direct.cpio into out(): before the content step, which removes the kernel from root().
 Result<void> take_boot_files(const Staging& staging, const LoadedRecipe& recipe);
 
 /// Baked files, agent and finish script, into root().

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <span>
 
 #include "base/bytes.h"
 #include "image/initrd.h"
 #include "image/layout.h"
 #include "image/uki.h"
+#include "sys/files.h"
 
 namespace pinhole::image {
 namespace {
@@ -167,6 +169,46 @@ TEST(ModuleOrder, LeavesOutWhatIsBuiltInAndNamesWhatIsNowhere) {
               ::testing::IsEmpty());
   EXPECT_EQ(module_order(kModulesDep, "", {"ext4"}).error().message,
             "the image's kernel has no module \"ext4\"");
+}
+
+/// An unpacked system with one kernel that has these modules.
+struct KernelRoot {
+  sys::TempDir dir = sys::TempDir::make().value();
+  KernelRoot(std::string_view dep, const std::vector<std::pair<std::string, std::string>>& files) {
+    const std::filesystem::path folder = dir.path() / "usr/lib/modules/6.1";
+    std::filesystem::create_directories(folder / "kernel");
+    EXPECT_TRUE(sys::write_file_atomic(folder / "modules.dep", dep));
+    EXPECT_TRUE(sys::write_file_atomic(folder / "modules.builtin", "kernel/fs/ext4/ext4.ko\n"));
+    for (const auto& [name, content] : files)
+      EXPECT_TRUE(sys::write_file_atomic(folder / "kernel" / name, content));
+  }
+};
+
+TEST(DirectArchive, HoldsTheModulesAndTheirOrderAlone) {
+  const KernelRoot root("kernel/blk.ko: kernel/virtio.ko\nkernel/virtio.ko:\nkernel/other.ko:\n",
+                        {{"blk.ko", "the disk"}, {"virtio.ko", "the bus"}, {"other.ko", "no"}});
+  EXPECT_EQ(
+      make_direct_archive(root.dir.path(), {"ext4", "blk"}).value(),
+      write_cpio({{.name = "modules", .mode = 0040755},
+                  {.name = "modules/virtio.ko", .mode = 0100644, .content = "the bus"},
+                  {.name = "modules/blk.ko", .mode = 0100644, .content = "the disk"},
+                  {.name = "modules/order", .mode = 0100644, .content = "virtio.ko\nblk.ko\n"}}));
+  EXPECT_EQ(make_direct_archive(root.dir.path(), {"gone"}).error().message,
+            "the image's kernel has no module \"gone\"");
+}
+
+TEST(DirectArchive, UnpacksWhatTheDistributionCompressed) {
+  // printf 'the disk' | gzip -n
+  const std::string packed(
+      "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x2b\xc9\x48\x55\x48\xc9\x2c\xce\x06\x00\x87\xdb\x04"
+      "\x5d\x08\x00\x00\x00",
+      28);
+  const KernelRoot root("kernel/blk.ko.gz:\nkernel/bad.ko.gz:\n",
+                        {{"blk.ko.gz", packed}, {"bad.ko.gz", packed.substr(0, 15)}});
+  EXPECT_THAT(make_direct_archive(root.dir.path(), {"blk"}).value(), HasSubstr("the disk"));
+  EXPECT_THAT(make_direct_archive(root.dir.path(), {"blk"}).value(), HasSubstr("blk.ko\n"));
+  EXPECT_EQ(make_direct_archive(root.dir.path(), {"bad"}).error().message,
+            "cannot unpack the kernel's module kernel/bad.ko.gz");
 }
 
 TEST(Cpio, WritesTheNewcFormat) {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/initrd.h"
 
+#include <archive.h>
+#include <archive_entry.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
+#include <memory>
 
 #include "base/strings.h"
 #include "sys/files.h"
@@ -23,6 +27,37 @@ constexpr std::uint64_t kMaxBusybox = std::uint64_t{16} << 20;
 constexpr auto kApplets =
     std::to_array<std::string_view>({"cat", "findfs", "insmod", "ls", "mount", "poweroff", "sh",
                                      "sleep", "switch_root", "umount", "usleep"});
+
+/// "kernel/drivers/block/virtio_blk.ko.xz" -> "virtio_blk.ko"
+std::string plain_name(std::string_view path) {
+  path = path.substr(path.rfind('/') + 1);
+  return std::string(path.substr(0, path.find(".ko"))) + ".ko";
+}
+
+struct ArchiveFree {
+  void operator()(archive* reader) const { ::archive_read_free(reader); }
+};
+
+/// The module itself where the distribution ships it compressed (.ko.xz, .ko.zst, .ko.gz).
+Result<std::string> unpacked_module(std::string_view path, std::string content) {
+  if (path.ends_with(".ko")) return content;
+  const std::unique_ptr<archive, ArchiveFree> reader(::archive_read_new());
+  ::archive_read_support_filter_all(reader.get());
+  ::archive_read_support_format_raw(reader.get());
+  std::string module;
+  archive_entry* entry = nullptr;
+  bool good =
+      ::archive_read_open_memory(reader.get(), content.data(), content.size()) == ARCHIVE_OK &&
+      ::archive_read_next_header(reader.get(), &entry) == ARCHIVE_OK;
+  std::array<char, 65536> chunk;
+  while (good) {
+    const la_ssize_t n = ::archive_read_data(reader.get(), chunk.data(), chunk.size());
+    if (n == 0 && !module.empty()) return module;
+    good = n > 0 && module.size() + static_cast<std::size_t>(n) <= kMaxModule;
+    if (good) module.append(chunk.data(), static_cast<std::size_t>(n));
+  }
+  return fail("cannot unpack the kernel's module {}", path);
+}
 
 /// "kernel/drivers/block/virtio_blk.ko.xz" -> "virtio_blk"
 std::string module_name(std::string_view path) {
@@ -70,7 +105,7 @@ void append_entry(std::string& archive, const CpioEntry& entry, std::size_t inod
 
 std::vector<CpioEntry> skeleton(std::string busybox, std::string_view script) {
   std::vector<CpioEntry> entries;
-  for (const char* folder : {"bin", "dev", "modules", "proc", "root", "sys"})
+  for (const char* folder : {"bin", "dev", "proc", "root", "sys"})
     entries.push_back({.name = folder, .mode = S_IFDIR | 0755});
   entries.push_back({.name = "bin/busybox", .mode = S_IFREG | 0755, .content = std::move(busybox)});
   for (const std::string_view applet : kApplets) {
@@ -123,29 +158,49 @@ Result<std::string> kernel_release(const fs::path& root) {
                     .fix = "list one linux-image-… package in the recipe"});
 }
 
-Result<std::string> make_initrd(const fs::path& root, std::string_view script,
-                                const std::vector<std::string>& modules) {
+namespace {
+
+/// /modules with what `wanted` needs, and the order to load it in.
+Result<std::vector<CpioEntry>> module_entries(const fs::path& root,
+                                              const std::vector<std::string>& wanted) {
   PINHOLE_TRY(const std::string release, kernel_release(root));
   const fs::path folder = root / "usr/lib/modules" / release;
   PINHOLE_TRY(const std::string dep, sys::read_file(folder / "modules.dep", kMaxModulesDep));
   PINHOLE_TRY(const std::string builtin,
               sys::read_file(folder / "modules.builtin", kMaxModulesDep));
-  PINHOLE_TRY(const auto order, module_order(dep, builtin, modules));
+  PINHOLE_TRY(const auto order, module_order(dep, builtin, wanted));
+  std::vector<CpioEntry> entries = {{.name = "modules", .mode = S_IFDIR | 0755}};
+  std::string list;
+  for (const std::string& path : order) {
+    PINHOLE_TRY(std::string packed, sys::read_file(folder / path, kMaxModule));
+    PINHOLE_TRY(std::string content, unpacked_module(path, std::move(packed)));
+    const std::string file = plain_name(path);
+    entries.push_back(
+        {.name = "modules/" + file, .mode = S_IFREG | 0644, .content = std::move(content)});
+    list += file + "\n";
+  }
+  entries.push_back({.name = "modules/order", .mode = S_IFREG | 0644, .content = std::move(list)});
+  return entries;
+}
+
+}  // namespace
+
+Result<std::string> make_initrd(const fs::path& root, std::string_view script,
+                                const std::vector<std::string>& modules) {
+  PINHOLE_TRY(auto loaded, module_entries(root, modules));
   auto busybox = sys::read_file(root / "usr/bin/busybox", kMaxBusybox);
   if (!busybox) busybox = sys::read_file(root / "bin/busybox", kMaxBusybox);
   if (!busybox) {
     return fail(std::move(busybox).error().with_fix("list busybox-static in the recipe"));
   }
   std::vector<CpioEntry> entries = skeleton(*std::move(busybox), script);
-  std::string list;
-  for (const std::string& path : order) {
-    const std::string file = fs::path(path).filename().string();
-    PINHOLE_TRY(std::string content, sys::read_file(folder / path, kMaxModule));
-    entries.push_back(
-        {.name = "modules/" + file, .mode = S_IFREG | 0644, .content = std::move(content)});
-    list += file + "\n";
-  }
-  entries.push_back({.name = "modules/order", .mode = S_IFREG | 0644, .content = list});
+  std::ranges::move(loaded, std::back_inserter(entries));
+  return write_cpio(entries);
+}
+
+Result<std::string> make_direct_archive(const fs::path& root,
+                                        const std::vector<std::string>& modules) {
+  PINHOLE_TRY(const auto entries, module_entries(root, modules));
   return write_cpio(entries);
 }
 

@@ -36,6 +36,12 @@ std::string write_cpio(const std::vector<CpioEntry>& entries);
 Result<std::string> make_initrd(const std::filesystem::path& root, std::string_view script,
                                 const std::vector<std::string>& modules);
 
+/// What a direct boot needs besides its /init, which the caller puts behind it in an archive of its own (the kernel unpacks
+/// one after the other): /modules with the modules of `root`'s kernel, and /modules/order, which lists the files in it in
+/// the order to load them, one a line. What the distribution compressed is unpacked: insmod takes every file as it is.
+Result<std::string> make_direct_archive(const std::filesystem::path& root,
+                                        const std::vector<std::string>& modules);
+
 /// The release of the only kernel in `root` ("6.1.0-56-cloud-amd64").
 Result<std::string> kernel_release(const std::filesystem::path& root);
 

@@ -119,8 +119,9 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view source) 
   Fields fields(document, document.root, "the manifest");
   yaml::MappingReader& reader = fields.reader();
   Manifest manifest;
-  if (fields.number("version") != kManifestVersion && reader.has("version")) {
-    reader.report(document.root.find("version")->mark, "\"version\" expects 1");
+  const std::uint64_t version = fields.number("version");
+  if ((version < 1 || version > kManifestVersion) && reader.has("version")) {
+    reader.report(document.root.find("version")->mark, "\"version\" expects 1 or 2");
   }
   manifest.name = reader.required_string("name");
   manifest.format = reader.optional_choice("format", {"raw"}).value_or("");
@@ -136,6 +137,8 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view source) 
     read_file_record(files, "disk.raw", manifest.disk);
     read_file_record(files, "vmlinuz", manifest.kernel);
     read_file_record(files, "initrd", manifest.initrd);
+    if (version > 1 && files.reader().has("direct.cpio"))
+      read_file_record(files, "direct.cpio", manifest.direct.emplace());
   });
   fields.inner("provenance", [&](Fields& inner) { read_provenance(inner, manifest.provenance); });
   PINHOLE_TRY_VOID(reader.finish());
@@ -152,6 +155,7 @@ std::string print_manifest(const Manifest& manifest) {
   text += print_record("disk.raw", manifest.disk);
   text += print_record("vmlinuz", manifest.kernel);
   text += print_record("initrd", manifest.initrd);
+  if (manifest.direct) text += print_record("direct.cpio", *manifest.direct);
   text += fmt::format(
       "provenance:\n  recipe_sha256: {}\n  agent_sha256: {}\n  suite: {}\n  archive_date: {}\n"
       "  packages:\n",

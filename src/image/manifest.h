@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +14,8 @@
 
 namespace pinhole::image {
 
-inline constexpr std::uint64_t kManifestVersion = 1;
+/// 2 added direct.cpio; 1 is still read.
+inline constexpr std::uint64_t kManifestVersion = 2;
 inline constexpr std::uint64_t kMaxManifest = std::uint64_t{1} << 20;
 
 struct FileRecord {
@@ -36,15 +38,16 @@ struct Provenance {
 
 struct Manifest {
   std::string name;
-  std::string format;        ///< "raw"
-  std::string architecture;  ///< "x86_64"
-  std::string built;         ///< RFC 3339
-  std::string builder;       ///< kBuilderVersion of the builder
-  std::string key;           ///< the cache key (image/build.h)
-  std::string cmdline;       ///< what kernel and initrd need for a direct boot, with root=
-  FileRecord disk;           ///< disk.raw
-  FileRecord kernel;         ///< vmlinuz
-  FileRecord initrd;         ///< initrd
+  std::string format;                ///< "raw"
+  std::string architecture;          ///< "x86_64"
+  std::string built;                 ///< RFC 3339
+  std::string builder;               ///< kBuilderVersion of the builder
+  std::string key;                   ///< the cache key (image/build.h)
+  std::string cmdline;               ///< what kernel and initrd need for a direct boot, with root=
+  FileRecord disk;                   ///< disk.raw
+  FileRecord kernel;                 ///< vmlinuz
+  FileRecord initrd;                 ///< initrd
+  std::optional<FileRecord> direct;  ///< direct.cpio, in images that can boot directly
   Provenance provenance;
   bool operator==(const Manifest&) const = default;
 

@@ -21,6 +21,7 @@ Manifest sample() {
           .disk = {.sha256 = hash, .size = 4096, .mtime_ns = 1},
           .kernel = {.sha256 = hash, .size = 2, .mtime_ns = 2},
           .initrd = {.sha256 = hash, .size = 3, .mtime_ns = 3},
+          .direct = FileRecord{.sha256 = hash, .size = 4, .mtime_ns = 4},
           .provenance = {.recipe_sha256 = hash,
                          .agent_sha256 = hash,
                          .suite = "bookworm",
@@ -44,10 +45,28 @@ TEST(Manifest, IsReadBackAsItWasPrinted) {
   EXPECT_EQ(parse_manifest(print_manifest(sample()), "m.yaml").value(), sample());
 }
 
+TEST(Manifest, NeedsNoDirectArchive) {
+  Manifest manifest = sample();
+  manifest.direct.reset();
+  EXPECT_EQ(parse_manifest(print_manifest(manifest), "m.yaml").value(), manifest);
+}
+
+TEST(Manifest, ReadsTheFirstVersionWhichHadNoDirectArchive) {
+  Manifest manifest = sample();
+  manifest.direct.reset();
+  std::string text = print_manifest(manifest);
+  text.replace(0, 10, "version: 1");
+  EXPECT_EQ(parse_manifest(text, "m.yaml").value(), manifest);
+  EXPECT_THAT(error_of(replaced("version: 2", "version: 1")),
+              HasSubstr("unknown key \"direct.cpio\""));
+  EXPECT_THAT(error_of(replaced("version: 2", "version: 0")),
+              HasSubstr("\"version\" expects 1 or 2"));
+}
+
 TEST(Manifest, RefusesANewerVersionByName) {
-  const auto manifest = parse_manifest("version: 2\nsomething: new\n", "m.yaml");
+  const auto manifest = parse_manifest("version: 3\nsomething: new\n", "m.yaml");
   EXPECT_EQ(manifest.error().message,
-            "m.yaml: manifest version 2 is newer than this pinhole, which reads 1");
+            "m.yaml: manifest version 3 is newer than this pinhole, which reads 2");
   EXPECT_THAT(manifest.error().fix, HasSubstr("--refresh"));
 }
 

@@ -72,6 +72,7 @@ void check_recipe(yaml::MappingReader& reader, const yaml::Document& document,
               "at least one package");
   check_words(reader, document, "packages", recipe.packages);
   check_words(reader, document, "initrd_modules", recipe.initrd_modules);
+  check_words(reader, document, "direct_modules", recipe.direct_modules);
   const bool printable_cmdline =
       std::ranges::all_of(recipe.cmdline, [](char c) { return c >= ' ' && c < '\x7f'; });
   check_value(reader, document, "cmdline",
@@ -148,6 +149,7 @@ Result<Recipe> parse_recipe(std::string_view text, std::string_view source) {
       .packages = reader.string_list("packages"),
       .cmdline = reader.optional_string("cmdline").value_or(""),
       .initrd_modules = reader.string_list("initrd_modules"),
+      .direct_modules = reader.string_list("direct_modules"),
       .init = reader.required_string("init"),
       .files = reader.optional_string("files").value_or(""),
       .finish = reader.optional_string("finish").value_or("")};

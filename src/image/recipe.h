@@ -22,6 +22,7 @@ struct Recipe {
   std::vector<std::string> packages;
   std::string cmdline;  ///< without root=
   std::vector<std::string> initrd_modules;
+  std::vector<std::string> direct_modules;  ///< empty: the image has no direct boot
   // Relative to the recipe's folder, never above it.
   std::string init;
   std::string files;   ///< a folder; may be empty

@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "base/printable.h"
 #include "base/strings.h"
@@ -84,7 +85,9 @@ Result<void> copy_image(const Staging& staging, const Image& old, const StepCont
     fs::create_directories(folder, error);
     if (error) return fail("cannot create {}: {}", folder.string(), error.message());
   }
-  for (const fs::path& file : {old.kernel(), old.initrd()}) {
+  std::vector<fs::path> unchanged = {old.kernel(), old.initrd()};
+  if (const auto direct = old.direct_archive()) unchanged.push_back(*direct);
+  for (const fs::path& file : unchanged) {
     fs::create_hard_link(file, staging.out() / file.filename(), error);
     if (error) return fail("cannot link {}: {}", file.string(), error.message());
   }

@@ -71,6 +71,11 @@ Result<fs::path> default_store() {
   return home / ".local/share/pinhole/images";
 }
 
+std::optional<fs::path> Image::direct_archive() const {
+  if (!manifest.direct) return std::nullopt;
+  return folder / "direct.cpio";
+}
+
 std::chrono::days Image::age(std::chrono::system_clock::time_point now) const {
   const auto built = parse_time(manifest.built);
   if (!built || *built > now) return std::chrono::days(0);
@@ -106,7 +111,8 @@ Result<void> check_image(const Image& image, CheckDepth depth) {
         Checked{image.initrd(), image.manifest.initrd}}) {
     PINHOLE_TRY_VOID(check_file(image, file, depth));
   }
-  return {};
+  const auto direct = image.direct_archive();
+  return direct ? check_file(image, {*direct, *image.manifest.direct}, depth) : Result<void>();
 }
 
 std::uint64_t disk_usage(const fs::path& folder) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The images on this machine: one folder each, $XDG_DATA_HOME/pinhole/images/NAME/ with
-// manifest.yaml, disk.raw, vmlinuz and initrd. A folder without a manifest is no image. Names that
+// manifest.yaml, disk.raw, vmlinuz and initrd, and direct.cpio where the image can boot directly. A folder without a manifest is no image. Names that
 // start with a dot are ours: `.lock-NAME`, and `.build-NAME-…` while one is built or removed.
 #pragma once
 
@@ -28,6 +28,8 @@ struct Image {
   [[nodiscard]] std::filesystem::path disk() const { return folder / "disk.raw"; }
   [[nodiscard]] std::filesystem::path kernel() const { return folder / "vmlinuz"; }
   [[nodiscard]] std::filesystem::path initrd() const { return folder / "initrd"; }
+  /// The modules of a direct boot (make_direct_archive() in image/initrd.h); nothing where the image has none.
+  [[nodiscard]] std::optional<std::filesystem::path> direct_archive() const;
   /// Since it was built; zero where the clock says it is from the future.
   [[nodiscard]] std::chrono::days age(std::chrono::system_clock::time_point now) const;
 };
