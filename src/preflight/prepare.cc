@@ -13,6 +13,7 @@
 #include "image/seed.h"
 #include "image/user_data.h"
 #include "preflight/artifact.h"
+#include "preflight/guard.h"
 #include "preflight/guest_folders.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/project_path.h"
@@ -178,6 +179,7 @@ Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& 
   if (auto ids = check_subordinate_ids(user); !ids) return std::unexpected(std::move(ids).error());
   draft.plan.workspace = workspace.path;
   draft.plan.workspace_markers = options.markers;
+  draft.plan.guard = options.request.guard.value_or(config::GuardLevel::warn);
   for (const std::string& name : workspace.credentials) {
     draft.notes.push_back(fmt::format("the guest will see {}, which looks like a credential",
                                       (workspace.path / name).string()));
@@ -320,7 +322,43 @@ Result<void> add_authority(const PrepareOptions& options, Draft& draft) {
   return {};
 }
 
-Result<void> write_all_files(const PrepareOptions& options, Draft& draft) {
+/// A hard link outside of what is guarded is a way to write to what is in it.
+void note_other_names(const GuardScan& scan, Draft& draft) {
+  const auto linked = [&](const GuardedName& name) {
+    const GuardedFile& file = scan.files.at(name.path);
+    return name.read_only && file.look.kind == sys::GuestDir::Kind::file && file.look.links > 1;
+  };
+  const auto first = std::ranges::find_if(scan.names, linked);
+  if (first == scan.names.end()) return;
+  draft.notes.push_back(
+      fmt::format("{} has another name (a hard link), by which the guest may be able to change it",
+                  first->path));
+}
+
+/// What a run left that nobody ended (the host went down, say) is told now: from here on it was there before.
+Result<void> guard_workspace(const config::Paths& paths, Draft& draft) {
+  PINHOLE_TRY(const auto earlier,
+              close_guard(draft.paths.guard_snapshot, quarantine_folder(paths, draft.plan.name)));
+  if (earlier) {
+    for (std::string& line : guard_lines(*earlier)) draft.notes.push_back(std::move(line));
+  }
+  if (!draft.plan.workspace || draft.plan.guard == config::GuardLevel::off) return {};
+  PINHOLE_TRY(const GuardScan scan,
+              open_guard(*draft.plan.workspace, draft.plan.guard, draft.paths.guard_snapshot));
+  for (const GuardedName& name : scan.names) {
+    if (name.read_only) draft.plan.guarded.push_back(name.path);
+  }
+  note_other_names(scan, draft);
+  if (!scan.incomplete.empty()) {
+    draft.notes.push_back(fmt::format(
+        "not all of the workspace is guarded, only its upper folders: {}", scan.incomplete));
+  }
+  return {};
+}
+
+Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& options,
+                             Draft& draft) {
+  PINHOLE_TRY_VOID(guard_workspace(paths, draft));
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
   PINHOLE_TRY_VOID(add_authority(options, draft));
   PINHOLE_TRY_VOID(image::build_seed({.user_data = draft.user_data,
@@ -347,7 +385,7 @@ Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& op
   }
   std::error_code error;
   const bool is_new = !fs::exists(draft.paths.plan, error);
-  if (auto written = write_all_files(options, draft); !written) {
+  if (auto written = write_all_files(paths, options, draft); !written) {
     (void)sys::remove_tree(is_new ? draft.paths.dir : new_policies(draft));
     return fail(std::move(written).error().context(
         fmt::format("cannot prepare VM \"{}\"", draft.plan.name)));

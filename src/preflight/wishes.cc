@@ -35,6 +35,7 @@ void add_machine(Lines& lines, const config::VmRequest& request) {
   if (request.memory_mib) parts.push_back(format_size(*request.memory_mib << 20));
   if (request.workspace)
     parts.push_back(fmt::format("workspace {}, to write to", *request.workspace));
+  if (request.guard) parts.push_back(fmt::format("guard {}", to_string(*request.guard)));
   if (request.user_data) parts.push_back(fmt::format("user-data {}", *request.user_data));
   lines.begin("machine");
   if (!parts.empty()) lines.add(fmt::format("{}", fmt::join(parts, ", ")));

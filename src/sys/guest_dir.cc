@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <memory>
 #include <string_view>
 
@@ -20,7 +21,9 @@ namespace {
 
 Fd open_beneath(int folder, const std::string& relative, std::uint64_t flags, std::uint64_t mode) {
   open_how how{};
-  how.flags = flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+  how.flags = flags | O_CLOEXEC | O_NOFOLLOW;
+  if ((flags & O_PATH) == 0)
+    how.flags |= O_NONBLOCK | O_NOCTTY;  // openat2 refuses what does not apply
   how.mode = mode;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
   return Fd(static_cast<int>(::syscall(SYS_openat2, folder, relative.c_str(), &how, sizeof(how))));
@@ -38,6 +41,16 @@ std::string why_not(int error) {
     default:
       return errno_text(error);
   }
+}
+
+GuestDir::Kind kind_in(mode_t mode) {
+  if (S_ISREG(mode)) return GuestDir::Kind::file;
+  if (S_ISDIR(mode)) return GuestDir::Kind::folder;
+  return S_ISLNK(mode) ? GuestDir::Kind::link : GuestDir::Kind::other;
+}
+
+std::int64_t nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
 std::string_view kind_of(mode_t mode) {
@@ -77,6 +90,79 @@ Result<std::vector<GuestDir::Entry>> GuestDir::list(std::size_t most) const {
     entries.push_back({.name = name, .regular = known && S_ISREG(info.st_mode)});
   }
   return entries;
+}
+
+Result<std::vector<GuestDir::Named>> GuestDir::names(const std::string& relative,
+                                                     std::size_t most) const {
+  Fd again = open_beneath(fd_.get(), relative.empty() ? "." : relative, O_RDONLY | O_DIRECTORY, 0);
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(again ? ::fdopendir(again.get()) : nullptr,
+                                                   ::closedir);
+  if (!folder) return fail(unreadable(relative, why_not(errno)));
+  (void)again.release();  // closedir's now
+  std::vector<Named> names;
+  while (names.size() < most) {
+    const dirent* entry = ::readdir(folder.get());
+    if (entry == nullptr) break;
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    auto type = static_cast<mode_t>(DTTOIF(entry->d_type));
+    struct stat info{};
+    if (entry->d_type == DT_UNKNOWN &&
+        ::fstatat(::dirfd(folder.get()), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0)
+      type = info.st_mode;
+    names.push_back({.name = name, .kind = kind_in(type)});
+  }
+  return names;
+}
+
+std::optional<GuestDir::Look> GuestDir::look(const std::string& relative) const {
+  const Fd thing = open_beneath(fd_.get(), relative, O_PATH, 0);
+  struct stat info{};
+  if (!thing || ::fstat(thing.get(), &info) != 0) return std::nullopt;
+  Look look{.kind = kind_in(info.st_mode),
+            .device = info.st_dev,
+            .inode = info.st_ino,
+            .links = info.st_nlink,
+            .size = static_cast<std::uint64_t>(info.st_size),
+            .mode = info.st_mode & 07777,
+            .written_ns = nanoseconds(info.st_mtim),
+            .changed_ns = nanoseconds(info.st_ctim)};
+  if (look.kind == Kind::link) {
+    std::array<char, 4096> target;
+    const ssize_t n = ::readlinkat(thing.get(), "", target.data(), target.size());
+    look.target.assign(target.data(), n > 0 ? static_cast<std::size_t>(n) : 0);
+  }
+  return look;
+}
+
+Result<Fd> GuestDir::parent_of(const std::string& relative) const {
+  const std::string parent = std::filesystem::path(relative).parent_path();
+  Fd folder = open_beneath(fd_.get(), parent.empty() ? "." : parent, O_PATH | O_DIRECTORY, 0);
+  if (!folder) return fail(unreadable(relative, why_not(errno)));
+  return folder;
+}
+
+Result<void> GuestDir::move_out(const std::string& relative,
+                                const std::filesystem::path& target) const {
+  PINHOLE_TRY(const Fd from, parent_of(relative));
+  const std::string name = std::filesystem::path(relative).filename();
+  if (::renameat2(from.get(), name.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0)
+    return {};
+  const int error = errno;
+  const bool refused = error == EACCES || error == EPERM;
+  return fail(Error{.message = fmt::format("cannot move {} to {}: {}", relative, target.string(),
+                                           errno_text(error)),
+                    .code = error == EXDEV ? "elsewhere"
+                            : refused      ? "refused"
+                                           : ""});
+}
+
+Result<void> GuestDir::rename(const std::string& relative, const std::string& name) const {
+  PINHOLE_TRY(const Fd folder, parent_of(relative));
+  const std::string old = std::filesystem::path(relative).filename();
+  if (::renameat2(folder.get(), old.c_str(), folder.get(), name.c_str(), RENAME_NOREPLACE) == 0)
+    return {};
+  return fail("cannot rename {} to {}: {}", relative, name, errno_text(errno));
 }
 
 Result<std::string> GuestDir::read(const std::string& relative, std::uint64_t limit) const {

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preflight/guard.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/clock.h"
+#include "base/printable.h"
+#include "sys/files.h"
+
+namespace pinhole::preflight {
+namespace {
+
+namespace fs = std::filesystem;
+using sys::GuestDir;
+
+bool same(const GuardedFile& before, const GuardedFile& after) {
+  if (before.look.kind != after.look.kind) return false;
+  switch (after.look.kind) {
+    case GuestDir::Kind::folder:
+      return true;
+    case GuestDir::Kind::link:
+      return before.look.target == after.look.target;
+    case GuestDir::Kind::file:
+    case GuestDir::Kind::other:
+      break;
+  }
+  constexpr std::uint32_t kExecutable = 0111;
+  const bool more_rights = (after.look.mode & kExecutable & ~before.look.mode) != 0;
+  if (!before.digest.empty() && !after.digest.empty())
+    return before.digest == after.digest && !more_rights;
+  // The time of the last change is the kernel's own: nobody sets it back.
+  return before.look.inode == after.look.inode && before.look.device == after.look.device &&
+         before.look.size == after.look.size && before.look.changed_ns == after.look.changed_ns;
+}
+
+bool is_at_or_below(std::string_view path, std::string_view name) {
+  return path == name || (path.starts_with(name) && path[name.size()] == '/');
+}
+
+/// Where it goes in its own folder: no tool looks for such a name.
+std::string neutral_name(const std::string& path, int number) {
+  const std::string name = fs::path(path).filename().string() + ".quarantined";
+  return number == 1 ? name : fmt::format("{}-{}", name, number);
+}
+
+std::string shown_finding(const GuardFinding& finding) {
+  std::string line = fmt::format("  {:<28} {}: {}", printable(finding.path, 200),
+                                 to_string(finding.what), finding.why);
+  if (!finding.moved_to.empty())
+    line += fmt::format("; moved to {}", printable(finding.moved_to.string()));
+  if (!finding.not_moved.empty())
+    line += fmt::format("; STILL THERE: {}", printable(finding.not_moved, 300));
+  return line;
+}
+
+}  // namespace
+
+std::string_view to_string(GuardFinding::What what) {
+  return what == GuardFinding::What::created ? "new" : "changed";
+}
+
+std::vector<GuardFinding> compare(const GuardScan& before, const GuardScan& after) {
+  using What = GuardFinding::What;
+  std::set<std::string_view> known;
+  for (const GuardedName& name : before.names) known.insert(name.path);
+  std::vector<GuardFinding> findings;
+  std::set<std::string> told;
+  const auto tell = [&](const std::string& path, What what, const std::string& why) {
+    if (told.insert(path).second) findings.push_back({.path = path, .what = what, .why = why});
+  };
+  for (const GuardedName& name : after.names) {
+    std::vector<std::string_view> fresh;
+    for (auto at = after.files.lower_bound(name.path);
+         at != after.files.end() && at->first.starts_with(name.path); ++at) {
+      const auto& [path, file] = *at;
+      if (!is_at_or_below(path, name.path) || file.harmless) continue;
+      const auto old = before.files.find(path);
+      if (old != before.files.end() && same(old->second, file)) continue;
+      if (old == before.files.end()) {
+        fresh.push_back(path);
+      } else {
+        tell(path, What::changed, name.why);
+      }
+    }
+    // A name that is new as a whole is told as one.
+    if (!known.contains(name.path) && fresh.size() > 1) {
+      tell(name.path, What::created, name.why);
+    } else {
+      for (const std::string_view path : fresh) tell(std::string(path), What::created, name.why);
+    }
+  }
+  std::ranges::sort(findings, {}, &GuardFinding::path);
+  return findings;
+}
+
+void move_to_quarantine(GuardFinding& finding, const GuestDir& workspace, const fs::path& folder,
+                        const fs::path& quarantine) {
+  const fs::path target = quarantine / finding.path;
+  Result<void> moved = sys::make_private_dir(target.parent_path());
+  if (moved) moved = workspace.move_out(finding.path, target);
+  if (moved) {
+    finding.moved_to = target;
+    return;
+  }
+  constexpr int kTries = 9;
+  for (int number = 1; number <= kTries; ++number) {
+    const std::string name = neutral_name(finding.path, number);
+    if (!workspace.rename(finding.path, name)) continue;
+    finding.moved_to = folder / fs::path(finding.path).parent_path() / name;
+    return;
+  }
+  finding.not_moved = moved.error().message;
+}
+
+Result<GuardScan> open_guard(const fs::path& folder, config::GuardLevel level,
+                             const fs::path& file) {
+  GuardSnapshot snapshot{.folder = folder, .level = level, .before = {}};
+  PINHOLE_TRY(snapshot.before, scan_workspace(folder));
+  PINHOLE_TRY_VOID(sys::write_file_atomic(file, to_json(snapshot)));
+  return std::move(snapshot.before);
+}
+
+Result<std::optional<GuardOutcome>> close_guard(const fs::path& file, const fs::path& quarantine) {
+  std::error_code error;
+  if (!fs::exists(file, error)) return std::nullopt;
+  constexpr std::uint64_t kLargestSnapshot = 64 << 20;
+  PINHOLE_TRY(const std::string text, sys::read_file(file, kLargestSnapshot));
+  PINHOLE_TRY(const GuardSnapshot snapshot, parse_guard_snapshot(text));
+  GuardOutcome outcome{.folder = snapshot.folder, .findings = {}, .incomplete = {}};
+  const auto workspace = GuestDir::open(snapshot.folder);
+  const auto after = scan_workspace(snapshot.folder);
+  if (workspace && after) {
+    outcome.findings = compare(snapshot.before, *after);
+    outcome.incomplete =
+        snapshot.before.incomplete.empty() ? after->incomplete : snapshot.before.incomplete;
+  } else {
+    outcome.incomplete = after ? workspace.error().message : after.error().message;
+  }
+  if (snapshot.level == config::GuardLevel::strict) {
+    for (GuardFinding& finding : outcome.findings)
+      move_to_quarantine(finding, *workspace, snapshot.folder, quarantine);
+  }
+  fs::remove(file, error);
+  if (error) return fail("cannot remove {}: {}", file.string(), error.message());
+  return outcome;
+}
+
+fs::path quarantine_folder(const config::Paths& paths, std::string_view vm) {
+  std::string time = now_text();
+  std::erase(time, ':');
+  return paths.state / "quarantine" / fmt::format("{}-{}", vm, time);
+}
+
+std::vector<std::string> guard_lines(const GuardOutcome& outcome) {
+  constexpr std::size_t kMostLines = 20;
+  std::vector<std::string> lines;
+  const auto& findings = outcome.findings;
+  if (!findings.empty()) {
+    lines.push_back(fmt::format("the host would execute these of {} (look at them first):",
+                                printable(outcome.folder.string())));
+    for (std::size_t i = 0; i < std::min(findings.size(), kMostLines); ++i)
+      lines.push_back(shown_finding(findings[i]));
+    if (findings.size() > kMostLines)
+      lines.push_back(fmt::format("  … and {} more", findings.size() - kMostLines));
+  }
+  if (!outcome.incomplete.empty()) {
+    lines.push_back(fmt::format("not all of {} was looked at for what the host would execute: {}",
+                                printable(outcome.folder.string()), printable(outcome.incomplete)));
+  }
+  return lines;
+}
+
+}  // namespace pinhole::preflight

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guard of a workspace, from a VM's start to its end: what the host would execute is found and written down before the
+// guest can write (and is read-only for the guest, config::VmPlan::guarded), and looked at again when the VM has ended.
+// What each level stops, and what none does: docs/workspace.md.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "config/guard_level.h"
+#include "config/paths.h"
+#include "preflight/guard_walk.h"
+
+namespace pinhole::preflight {
+
+/// What guard.json holds: the workspace as it was before the guest.
+struct GuardSnapshot {
+  std::filesystem::path folder;
+  config::GuardLevel level = config::GuardLevel::warn;
+  GuardScan before;
+};
+std::string to_json(const GuardSnapshot& snapshot);
+Result<GuardSnapshot> parse_guard_snapshot(std::string_view text);
+
+/// Something that the host would execute and that was not there, or not so, before.
+struct GuardFinding {
+  enum class What { created, changed };
+  std::string path;  // below the workspace; whatever bytes the guest chose
+  What what = What::created;
+  std::string why;
+  std::filesystem::path moved_to = {};  // where it is now
+  std::string not_moved = {};           // strict: why it is still there
+};
+std::string_view to_string(GuardFinding::What what);
+
+/// Pure. In the order of paths. What is gone is no finding.
+std::vector<GuardFinding> compare(const GuardScan& before, const GuardScan& after);
+
+/// Moves what was found below `quarantine`, at the path that it had; where that is on another file system, or the guest's
+/// root owns it, it gets another name in its place. Follows no link, writes nothing over.
+void move_to_quarantine(GuardFinding& finding, const sys::GuestDir& workspace,
+                        const std::filesystem::path& folder,
+                        const std::filesystem::path& quarantine);
+
+/// Before a VM starts: scans the folder and writes the snapshot to `file`. Returns what was found, whose names the guest
+/// is to have read-only.
+Result<GuardScan> open_guard(const std::filesystem::path& folder, config::GuardLevel level,
+                             const std::filesystem::path& file);
+
+struct GuardOutcome {
+  std::filesystem::path folder;
+  std::vector<GuardFinding> findings;
+  std::string incomplete;  // why not everything could be looked at, before or after
+};
+/// After its end: compares, with the level `strict` moves to `quarantine` (made when needed), removes the snapshot.
+/// Nothing where there is no snapshot: no workspace, not guarded, or closed already.
+Result<std::optional<GuardOutcome>> close_guard(const std::filesystem::path& file,
+                                                const std::filesystem::path& quarantine);
+
+/// Where what a VM left is moved: a folder of its own each time.
+std::filesystem::path quarantine_folder(const config::Paths& paths, std::string_view vm);
+
+/// Lines for people; foreign names in them are printable. Empty when there is nothing to tell.
+std::vector<std::string> guard_lines(const GuardOutcome& outcome);
+
+}  // namespace pinhole::preflight

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preflight/guard.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "preflight/guard_rules.h"
+#include "preflight/test_files.h"
+
+namespace pinhole::preflight {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+constexpr const char* kPlainConfig = "[core]\n\tbare = false\n";
+
+class Guard : public InFolder {
+ protected:
+  fs::path work(const fs::path& name = {}) { return at("work") / name; }
+  void in_work(const fs::path& name, std::string_view text) { put("work" / name, text); }
+  void executable(const fs::path& name) {
+    in_work(name, "#!/bin/sh\n");
+    fs::permissions(work(name), fs::perms::owner_all);
+  }
+  void repository(const fs::path& folder) {
+    in_work(folder / ".git/HEAD", "ref: refs/heads/main\n");
+    in_work(folder / ".git/config", kPlainConfig);
+    fs::create_directories(work(folder / ".git/hooks"));
+    fs::create_directories(work(folder / ".git/objects/ab"));
+    fs::create_directories(work(folder / ".git/refs"));
+  }
+  GuardScan scan(const WalkLimits& limits = {}) {
+    fs::create_directories(work());
+    return scan_workspace(work(), limits).value();
+  }
+  std::vector<std::string> read_only() {
+    std::vector<std::string> out;
+    for (const GuardedName& name : scan().names) {
+      if (name.read_only) out.push_back(name.path);
+    }
+    return out;
+  }
+  /// "new .envrc"
+  std::vector<std::string> found_since(const GuardScan& before) {
+    std::vector<std::string> out;
+    for (const GuardFinding& finding : compare(before, scan()))
+      out.push_back(fmt::format("{} {}", to_string(finding.what), finding.path));
+    return out;
+  }
+};
+
+TEST_F(Guard, FindsWhatTheHostWouldExecuteAndNothingElse) {
+  repository("");
+  for (const char* name :
+       {".envrc", ".vscode/tasks.json", ".github/workflows/ci.yml", "Jenkinsfile",
+        "my.code-workspace", "sub/.envrc", ".claude/settings.json",
+        // and what it does not execute by itself:
+        "Makefile", "package.json", "src/main.c", ".env", ".github/README.md", "sub/Jenkinsfile",
+        "node_modules/x/.vscode/tasks.json", ".claude/notes.md"})
+    in_work(name, "x");
+  EXPECT_THAT(read_only(),
+              UnorderedElementsAre(".git/config", ".git/hooks", ".envrc", ".vscode",
+                                   ".github/workflows", "Jenkinsfile", "my.code-workspace",
+                                   "sub/.envrc", ".claude/settings.json"));
+}
+
+TEST_F(Guard, KnowsRepositoriesOfEveryShape) {
+  repository("");
+  repository("nested");
+  repository("node_modules/dep");
+  in_work("worktree/.git", "gitdir: ../.git/worktrees/w\n");
+  in_work(".git/worktrees/w/HEAD", "x");
+  in_work(".git/worktrees/w/commondir", "../..");
+  in_work(".git/modules/a/b/HEAD", "x");
+  in_work(".git/modules/a/b/config", kPlainConfig);
+  fs::create_directories(work(".git/modules/a/b/objects"));
+  fs::create_directories(work(".git/modules/a/b/refs"));
+  in_work("bare.git/HEAD", "x");
+  in_work("bare.git/config", kPlainConfig);
+  fs::create_directories(work("bare.git/objects"));
+  fs::create_directories(work("bare.git/refs"));
+  in_work("not-one/HEAD", "x");
+  in_work("not-one/config", "x");
+  // A dependency's may be replaced with the rest of it, and is looked at in the end.
+  EXPECT_THAT(read_only(), UnorderedElementsAre(".git/config", ".git/hooks", "nested/.git/config",
+                                                "nested/.git/hooks", "worktree/.git",
+                                                ".git/worktrees/w/commondir",
+                                                ".git/modules/a/b/config", "bare.git/config"));
+  const GuardScan before = scan();
+  in_work("node_modules/dep/.git/config", "[core]\n\tfsmonitor = ./evil\n");
+  EXPECT_THAT(found_since(before), ElementsAre("changed node_modules/dep/.git/config"));
+}
+
+TEST_F(Guard, FollowsGitsConfigToHooksAndMoreConfigInTheWorkspace) {
+  repository("");
+  in_work(".git/config", fmt::format("[core]\n\thooksPath = scripts/hooks\n[include]\n\tpath = "
+                                     "../.gitconfig\n[include]\n\tpath = {}\n[include]\n\tpath = "
+                                     "/etc/passwd\n[include]\n\tpath = ../../out\n",
+                                     work("abs").string()));
+  for (const char* name : {"scripts/hooks/pre-commit", ".gitconfig", "abs", "scripts/other"})
+    in_work(name, "x");
+  put("out", "x");
+  EXPECT_THAT(read_only(), UnorderedElementsAre(".git/config", ".git/hooks", "scripts/hooks",
+                                                ".gitconfig", "abs"));
+}
+
+TEST_F(Guard, NewRepositoriesAsGitMakesThemAreNoFinding) {
+  const GuardScan before = scan();
+  repository("new");
+  executable("new/.git/hooks/pre-commit.sample");
+  in_work("new/.git/hooks/pre-push", "not executable");
+  EXPECT_THAT(found_since(before), IsEmpty());
+  executable("new/.git/hooks/pre-push");
+  in_work("new/.git/config", "[core]\n\tfsmonitor = ./evil\n");
+  EXPECT_THAT(found_since(before),
+              ElementsAre("new new/.git/config", "new new/.git/hooks/pre-push"));
+}
+
+TEST_F(Guard, FindsWhatIsNewAndWhatChangedAndNotWhatIsAsItWas) {
+  repository("");
+  executable(".git/hooks/pre-commit");
+  in_work(".vscode/settings.json", "{}");
+  in_work(".envrc", "x");
+  in_work("notes", "x");
+  const GuardScan before = scan();
+  EXPECT_THAT(found_since(before), IsEmpty());
+  in_work(".envrc", "x");                                 // written anew, with the same content
+  in_work(".git/config", "[core]\n\tfilemode = true\n");  // harmless before and after
+  in_work("notes", "y");
+  in_work("Makefile", "evil");
+  EXPECT_THAT(found_since(before), IsEmpty());
+  in_work(".envrc", "y");
+  in_work(".vscode/tasks.json", "{}");
+  in_work(".idea/workspace.xml", "x");
+  in_work(".idea/other.xml", "x");
+  in_work(".git/commondir", "../evil");
+  executable("sub/.husky/pre-commit");
+  EXPECT_THAT(found_since(before),
+              ElementsAre("changed .envrc", "new .git/commondir", "new .idea",
+                          "new .vscode/tasks.json", "new sub/.husky/pre-commit"));
+}
+
+TEST_F(Guard, FindsAHookThatBecameExecutable) {
+  repository("");
+  in_work(".git/hooks/pre-commit", "x");
+  const GuardScan before = scan();
+  fs::permissions(work(".git/hooks/pre-commit"), fs::perms::owner_all);
+  EXPECT_THAT(found_since(before), ElementsAre("changed .git/hooks/pre-commit"));
+}
+
+TEST_F(Guard, LinksAreFoundByTheirNamesAndNotFollowedOutside) {
+  put("outside/tasks.json", "x");
+  in_work("shared/tasks.json", "x");
+  fs::create_directory_symlink("shared", work(".vscode"));
+  fs::create_directory_symlink(at("outside"), work(".idea"));
+  EXPECT_THAT(read_only(), UnorderedElementsAre(".vscode", "shared", ".idea"));
+  const GuardScan before = scan();
+  EXPECT_FALSE(before.files.contains(".idea/tasks.json"));
+  fs::remove(work(".idea"));
+  fs::create_directory_symlink("elsewhere", work(".idea"));
+  in_work("shared/launch.json", "x");
+  EXPECT_THAT(found_since(before), ElementsAre("changed .idea", "new shared/launch.json"));
+}
+
+TEST_F(Guard, WhatAHostileGuestLeavesHoldsNobodyUp) {
+  fs::create_directories(work(".git"));
+  ASSERT_EQ(::mkfifo(work(".envrc").c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo(work(".git/config").c_str(), 0600), 0);
+  fs::create_symlink(".mise.toml", work(".mise.toml"));
+  fs::create_symlink("..", work(".vscode"));
+  in_work("caf\xe9\n/.envrc", "x");
+  const GuardScan all = scan();
+  EXPECT_EQ(all.incomplete, "");
+  EXPECT_TRUE(all.files.contains("caf\xe9\n/.envrc"));
+  EXPECT_TRUE(all.files.contains(".envrc"));
+}
+
+TEST_F(Guard, LimitsAreKeptFromTheTopDownAndSaid) {
+  in_work("a/b/c/.envrc", "x");
+  in_work(".envrc", "x");
+  for (int i = 0; i < 30; ++i) in_work(fmt::format("a/{}", i), "x");
+  EXPECT_EQ(scan({.entries = 20}).incomplete, "it has more than 20 entries");
+  EXPECT_EQ(scan({.entries = 20}).names[0].path, ".envrc");
+  EXPECT_EQ(scan({.names = 1}).incomplete, "it has more than 1 guarded names");
+  EXPECT_EQ(scan({.time = std::chrono::milliseconds(-1)}).incomplete, "it took more than -1 ms");
+  for (int i = 0; i < 9; ++i) in_work(fmt::format(".vscode/{}", i), "x");
+  EXPECT_EQ(scan({.files = 5}).incomplete, "there are more than 5 files in guarded folders");
+  EXPECT_EQ(scan().incomplete, "");
+}
+
+TEST_F(Guard, FromStartToEndTellsAndWithStrictMovesAway) {
+  in_work(".envrc", "mine");
+  in_work("caf\xe9/README", "x");
+  for (const auto level : {config::GuardLevel::warn, config::GuardLevel::strict}) {
+    ASSERT_TRUE(open_guard(work(), level, at("guard.json")));
+    in_work("caf\xe9/.envrc", "evil");
+    in_work(".vscode/tasks.json", "{}");
+    in_work("Makefile", "all:");
+    const auto outcome = close_guard(at("guard.json"), at("quarantine")).value().value();
+    ASSERT_EQ(outcome.findings.size(), 2U);
+    const bool strict = level == config::GuardLevel::strict;
+    EXPECT_EQ(fs::exists(work(".vscode/tasks.json")), !strict);
+    EXPECT_EQ(fs::exists(work("caf\xe9/.envrc")), !strict);
+    EXPECT_TRUE(fs::exists(work(".envrc")) && fs::exists(work("Makefile")));
+    EXPECT_EQ(fs::exists(at("quarantine/caf\xe9/.envrc")), strict);
+    EXPECT_FALSE(close_guard(at("guard.json"), at("quarantine")).value());
+    EXPECT_THAT(guard_lines(outcome),
+                ElementsAre(HasSubstr("the host would execute these of "),
+                            HasSubstr(strict ? "; moved to " : ".vscode/tasks.json"),
+                            HasSubstr("caf\\xe9/.envrc")));
+    fs::remove_all(work(".vscode"));
+    fs::remove(work("caf\xe9/.envrc"));
+  }
+}
+
+TEST_F(Guard, QuarantineWritesNothingOverAndFollowsNoLink) {
+  in_work(".envrc", "evil");
+  put("q/.envrc", "from before");
+  fs::create_directory_symlink(at("q"), work("sub"));
+  const auto top = sys::GuestDir::open(work()).value();
+  GuardFinding finding{.path = ".envrc"};
+  move_to_quarantine(finding, top, work(), at("q"));
+  EXPECT_EQ(finding.moved_to, work(".envrc.quarantined"));
+  EXPECT_EQ(sys::read_file(at("q/.envrc"), 100).value(), "from before");
+  finding = {.path = "sub/.envrc"};
+  move_to_quarantine(finding, top, work(), at("q2"));
+  EXPECT_EQ(finding.moved_to, "");
+  EXPECT_THAT(finding.not_moved, HasSubstr("cannot read sub/.envrc in the shared folder"));
+  EXPECT_TRUE(fs::exists(at("q/.envrc")));
+}
+
+TEST_F(Guard, DamagedRecordIsAnErrorAndChangesNothing) {
+  put("guard.json", "{}");
+  EXPECT_THAT(close_guard(at("guard.json"), at("q")).error().message, HasSubstr("is damaged"));
+  EXPECT_TRUE(fs::exists(at("guard.json")));
+  ASSERT_TRUE(open_guard(at("."), config::GuardLevel::warn, at("guard.json")));
+  EXPECT_TRUE(close_guard(at("guard.json"), at("q")));
+}
+
+TEST(GuardRules, HaveAReasonAndAtMostTwoComponents) {
+  for (const GuardRule& rule : kGuardRules) {
+    EXPECT_FALSE(rule.why.empty()) << rule.name;
+    EXPECT_LE(std::ranges::count(rule.name, '/'), 1) << rule.name;
+    EXPECT_FALSE(rule.name.ends_with('/'));
+  }
+}
+
+}  // namespace
+}  // namespace pinhole::preflight
