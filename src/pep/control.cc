@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -16,6 +17,16 @@ namespace pinhole::pep {
 
 namespace json = boost::json;
 
+namespace {
+
+json::array ports_of(const policy::Policy& policy) {
+  json::array ports;
+  for (const std::uint16_t port : policy.ports()) ports.emplace_back(port);
+  return ports;
+}
+
+}  // namespace
+
 Control::Control(Door& door, const Canary* canary, Fd socket, std::function<void()> on_end)
     : door_(door),
       canary_(canary),
@@ -23,7 +34,8 @@ Control::Control(Door& door, const Canary* canary, Fd socket, std::function<void
       on_end_(std::move(on_end)) {}
 
 void Control::start() {
-  json::object ready{{"event", "ready"}, {"policy", door_.policy.hash()}};
+  json::object ready{
+      {"event", "ready"}, {"policy", door_.policy.hash()}, {"ports", ports_of(door_.policy)}};
   if (canary_ != nullptr) ready["canary_port"] = canary_->port();
   send(json::serialize(ready));
   send_head();
@@ -105,7 +117,8 @@ void Control::reload(const json::object& request) {
   std::vector<policy::Builtin> builtins;
   if (canary_ != nullptr) builtins.push_back(canary_->rule());
   const auto done = reload_policy(door_, request, std::move(builtins));
-  json::object reply{{"event", "reloaded"}, {"policy", door_.policy.hash()}};
+  json::object reply{
+      {"event", "reloaded"}, {"policy", door_.policy.hash()}, {"ports", ports_of(door_.policy)}};
   if (done) {
     log(LogLevel::info, "reloaded, policy {}", door_.policy.hash());
     for (const auto& warning : door_.policy.warnings()) log(LogLevel::warning, "{}", warning);

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The supervisor's end of the PEP: JSON lines over an inherited socket.
 //
-//   pep → {"event":"ready","policy":"sha256:…","canary_port":4711}   once; the port with --canary
-//   only pep → {"event":"head","seq":17,"sha256":"…"}                     every 5 s when it
-//   changed, and at the end sup → {"op":"stats"} pep →
-//   {"event":"stats","canary_connections":1,"canary_requests":1,"requests":9,"denied":2,
+//   pep → {"event":"ready","policy":"sha256:…","ports":[22,80,443],  once; the port with --canary
+//          "canary_port":4711}                                        only
+//   pep → {"event":"head","seq":17,"sha256":"…"}                     every 5 s when it changed, and
+//                                                                    at the end
+//   sup → {"op":"stats"}
+//   pep → {"event":"stats","canary_connections":1,"canary_requests":1,"requests":9,"denied":2,
 //          "records":14,"connections":3}
 //   sup → {"op":"note","text":"…"}                                   a record of the audit chain
 //   pep → {"event":"noted"}                                          or with "error":"…"
 //   sup → {"op":"reload",…}                                          see pep/reload.h
-//   pep → {"event":"reloaded","policy":"sha256:…"}                   or with "error":"…"
+//   pep → {"event":"reloaded","policy":"sha256:…","ports":[22,80]}   or with "error":"…"
 //   sup → {"op":"secrets","values":{"NAME":"…"}}                     kept in memory, never written
 //   pep → {"event":"secrets","problems":["…"],"placeholders":{"NAME":"…"},"missing":["NAME"]}
 //                                                                    of all secrets, now
 //
+// The ports are policy::Policy::ports(): what a guest's connections are captured on.
 // The end of the stream means that the supervisor is gone: the PEP seals its log and ends.
 #pragma once
 

@@ -77,7 +77,9 @@ class Program : public ::testing::Test {
 
 TEST_F(Program, SaysReadyAnswersStatsAndReportsTheHeadAtTheEnd) {
   start("version: 1\n", true);
-  EXPECT_THAT(control_->read_until("\n"), StartsWith(R"({"event":"ready","policy":"sha256:)"));
+  const std::string ready = control_->read_until("\n");
+  EXPECT_THAT(ready, StartsWith(R"({"event":"ready","policy":"sha256:)"));
+  EXPECT_THAT(ready, HasSubstr(R"(,"ports":[22,80,443],"canary_port":)"));
   EXPECT_THAT(control_->read_until("\n"), StartsWith(R"({"event":"head","seq":1,"sha256":")"));
   EXPECT_EQ(ask("canary.pinhole.internal").body, "pinhole canary\n");
   EXPECT_EQ(ask("a.test").status(), 403);
@@ -110,10 +112,11 @@ TEST_F(Program, TakesAnotherPolicyWhileItRuns) {
     return control_->read_until("\n");
   };
   const std::string allowed =
-      R"(internal: ['a.test:80 -> 127.0.0.1:1']\negress: {allow: [a.test]}\n)";
+      R"(internal: ['a.test:80 -> 127.0.0.1:1']\negress: {allow: [a.test, 'tcp://b.test:5432']}\n)";
   const std::string taken = reload("user", allowed);
   EXPECT_THAT(taken, StartsWith(R"({"event":"reloaded","policy":"sha256:)"));
   EXPECT_EQ(taken.find("error"), std::string::npos);
+  EXPECT_THAT(taken, HasSubstr(R"(,"ports":[22,80,443,5432])"));
   const std::string hash = taken.substr(taken.find("sha256:"), 7 + 64);
   EXPECT_EQ(ready.find(hash), std::string::npos);
   EXPECT_EQ(ask("a.test").status(), 502);  // allowed; nobody listens there

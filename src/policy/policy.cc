@@ -2,6 +2,7 @@
 #include "policy/policy.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -116,6 +117,7 @@ class Compiler {
   Tables finish() {
     std::ranges::sort(tables_.secrets, {}, &SecretSpec::name);
     warn_of_unknown_secrets();
+    gather_ports();
     tables_.limits = limits_.limits();
     std::ranges::sort(tables_.redact);
     const auto [first, last] = std::ranges::unique(tables_.redact);
@@ -195,6 +197,28 @@ class Compiler {
             rule.id, name));
       }
     }
+  }
+
+  /// In the order of the files, so that those are left out that come last.
+  void gather_ports() {
+    std::set<std::uint16_t> ports(std::begin(kAlwaysPorts), std::end(kAlwaysPorts));
+    std::set<std::uint16_t> web_ports{kHttpPort, kHttpsPort};
+    std::set<std::uint16_t> raw_ports, left_out;
+    for (const Rule& rule : tables_.allow_rules) {
+      for (const Reach& reach : rule.reaches) {
+        if (!reach.port) continue;
+        (rule.raw ? raw_ports : web_ports).insert(*reach.port);
+        if (ports.contains(*reach.port)) continue;
+        (ports.size() < Policy::kMostPorts ? ports : left_out).insert(*reach.port);
+      }
+    }
+    tables_.ports.assign(ports.begin(), ports.end());
+    std::ranges::set_difference(web_ports, raw_ports, std::back_inserter(tables_.web_ports));
+    if (left_out.empty()) return;
+    tables_.warnings.push_back(
+        fmt::format("{} ports are allowed; connections to {} of them, {} among them, are carried "
+                    "for programs that use the proxy variables alone",
+                    ports.size() + left_out.size(), left_out.size(), *left_out.begin()));
   }
 
   Tables tables_{.redact = {std::begin(kAlwaysRedacted), std::end(kAlwaysRedacted)}};
@@ -285,6 +309,12 @@ bool Policy::may_resolve(const http::Host& host, std::uint16_t port) const {
   const auto is_builtin = [&](const Builtin& b) { return b.host == host.name && b.port == port; };
   if (std::ranges::any_of(tables_->builtins, is_builtin)) return true;
   return Decision::may_be_reached(*tables_, host, port);
+}
+
+const std::vector<std::uint16_t>& Policy::ports() const { return tables_->ports; }
+
+bool Policy::is_web_port(std::uint16_t port) const {
+  return std::ranges::binary_search(tables_->web_ports, port);
 }
 
 std::optional<http::Endpoint> Policy::internal_address(const http::Host& host,

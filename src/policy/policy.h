@@ -129,6 +129,12 @@ struct UpstreamProxy {
 
 struct Tables;
 
+inline constexpr std::uint16_t kSshPort = 22;
+inline constexpr std::uint16_t kHttpPort = 80;
+inline constexpr std::uint16_t kHttpsPort = 443;
+/// Programs come to these, whatever a policy says of them.
+inline constexpr std::uint16_t kAlwaysPorts[] = {kSshPort, kHttpPort, kHttpsPort};
+
 /// An immutable, compiled policy; cheap to copy (shared). Deciding takes time by the labels of the
 /// host and the segments of the path, not by the number of rules.
 class Policy {
@@ -148,6 +154,17 @@ class Policy {
 
   /// Whether any request to host:port could be allowed. If not, its name is never resolved.
   [[nodiscard]] bool may_resolve(const http::Host& host, std::uint16_t port) const;
+
+  /// Beyond this many a policy's ports are left out.
+  static constexpr std::size_t kMostPorts = 256;
+  /// Where something listens in a guest whose connections are captured, ascending: each port that a
+  /// rule allows anything on, and kAlwaysPorts, so that a refusal there can be read. A port that
+  /// only denies speak of needs nobody.
+  [[nodiscard]] const std::vector<std::uint16_t>& ports() const;
+
+  /// HTTP is spoken on it, over TLS or plain: 80, 443, and what a rule about requests names where
+  /// none means bytes.
+  [[nodiscard]] bool is_web_port(std::uint16_t port) const;
 
   /// Where `internal:` (or a builtin) sends host:port; the one way to an address that is not
   /// public.

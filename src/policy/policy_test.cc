@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/policy.h"
 
+#include <algorithm>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -280,6 +282,44 @@ TEST(PolicyResolve, OnlyNamesThatARuleCouldAllow) {
   EXPECT_FALSE(may("c.com", 80));
   EXPECT_FALSE(may("b.com", 443));
   EXPECT_FALSE(may("evil.net", 443));
+}
+
+TEST(PolicyPorts, AreThoseThatSomethingIsAllowedOn) {
+  EXPECT_THAT(Policy().ports(), ElementsAre(22, 80, 443));
+  EXPECT_THAT(policy(R"(
+egress:
+  allow: [a.com, "b.com:8080", "http://c.com:8000/x/**", tcp://db.com:5432, tcp://git.com:22]
+  deny: ["*:25", tcp://a.com:2222]
+)")
+                  .ports(),
+              ElementsAre(22, 80, 443, 5432, 8000, 8080));
+}
+
+TEST(PolicyPorts, AreForTheWebWhereNoRuleMeansBytes) {
+  const Policy mixed = policy(R"(
+egress:
+  allow: ["a.com:8080", tcp://b.com:8080, "http://c.com:8000", {host: "d.com:8443", tls: tunnel}]
+)");
+  for (const std::uint16_t port : std::vector<std::uint16_t>{80, 443, 8000, 8443})
+    EXPECT_TRUE(mixed.is_web_port(port)) << port;
+  for (const std::uint16_t port : std::vector<std::uint16_t>{22, 8080, 81})
+    EXPECT_FALSE(mixed.is_web_port(port)) << port;
+}
+
+TEST(PolicyPorts, AreBoundedAndWhatIsLeftOutIsSaid) {
+  std::string text = "egress:\n  allow:\n";
+  for (int port = 1000; port < 1253; ++port) text += fmt::format("    - tcp://a.com:{}\n", port);
+  EXPECT_EQ(policy(text).ports().size(), Policy::kMostPorts);
+  EXPECT_TRUE(policy(text).warnings().empty());
+  text += "    - tcp://a.com:999\n    - tcp://b.com:999\n    - tcp://a.com:2000\n";
+  const Policy more = policy(text);
+  EXPECT_EQ(more.ports().size(), Policy::kMostPorts);
+  EXPECT_FALSE(std::ranges::binary_search(more.ports(), 999));
+  EXPECT_EQ(more.warnings(),
+            std::vector<std::string>{
+                "258 ports are allowed; connections to 2 of them, 999 among them, are carried for "
+                "programs that use the proxy variables alone"});
+  EXPECT_TRUE(more.decide(request("CONNECT b.com:999")).allowed());
 }
 
 TEST(PolicyInternal, MapsNamesToAddresses) {

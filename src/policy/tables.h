@@ -2,6 +2,7 @@
 // What a policy is compiled to.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,8 @@ struct Tables {
   std::optional<UpstreamProxy> upstream_proxy;
   AuditSettings audit;
   std::vector<std::string> redact;
+  std::vector<std::uint16_t> ports;      ///< ascending; Policy::ports()
+  std::vector<std::uint16_t> web_ports;  ///< ascending; Policy::is_web_port()
   std::vector<std::string> warnings;
   std::string hash;
 };

@@ -2,6 +2,7 @@
 #include "supervisor/guest_link.h"
 
 #include "base/log.h"
+#include "sys/event.h"
 #include "sys/user.h"
 #include "wire/line_reader.h"
 
@@ -32,13 +33,54 @@ asio::awaitable<bool> write_text(Socket* socket, std::string text) {
   co_return !error;
 }
 
-asio::awaitable<bool> send(Socket* socket, wire::HostMessage message) {
-  const auto sent =
-      co_await with_deadline(write_text(socket, wire::serialise(message)), kWriteDeadline);
+}  // namespace
+
+/// One connection.
+struct GuestLink::Peer {
+  Peer(asio::io_context& io, Socket from) : socket(std::move(from)), written(io) {}
+
+  Socket socket;
+  sys::Event written;
+  bool writing = false;     // one message at a time, whole
+  std::size_t waiting = 0;  // messages that wait for that
+};
+
+asio::awaitable<bool> GuestLink::send(std::shared_ptr<Peer> peer, wire::HostMessage message) {
+  // Only a reload of the policy says something unasked.
+  constexpr std::size_t kMostWaiting = 16;
+  if (peer->waiting >= kMostWaiting) co_return false;
+  ++peer->waiting;
+  while (peer->writing) co_await peer->written.wait();
+  --peer->waiting;
+  peer->writing = true;
+  const std::string text = wire::serialise(message);
+  const auto sent = co_await with_deadline(write_text(&peer->socket, text), kWriteDeadline);
+  peer->writing = false;
+  peer->written.notify();
   co_return sent.value_or(false);
 }
 
-}  // namespace
+void GuestLink::tell(wire::HostMessage message) {
+  const auto peer = current_.lock();
+  if (!peer) return;
+  asio::co_spawn(io_, send(peer, std::move(message)), [peer](std::exception_ptr, bool sent) {
+    // What it did not get must not be missing for long: the welcome of its next connection has it.
+    error_code ignored;
+    if (!sent) peer->socket.close(ignored);
+  });
+}
+
+std::uint64_t host_time_ms() {
+  using std::chrono::milliseconds, std::chrono::system_clock;
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count());
+}
+
+std::string host_entropy() { return sys::random_hex(wire::kEntropyDigits / 2); }
+
+wire::HeartbeatAck heartbeat_ack(std::uint64_t seq) {
+  return {.seq = seq, .time_ms = host_time_ms(), .entropy = host_entropy()};
+}
 
 GuestLink::GuestLink(asio::io_context& io, Fd listener, WelcomeFor welcome, Handler on_change)
     : io_(io),
@@ -61,17 +103,17 @@ asio::awaitable<void> GuestLink::run() {
     // Closed by its destructor; the guest may try again.
     if (open_ >= kMostConnections || !within_rate()) continue;
     ++open_;
-    asio::co_spawn(io_, serve(std::move(socket), next_id_++), asio::detached);
+    asio::co_spawn(io_, serve(std::make_shared<Peer>(io_, std::move(socket))), asio::detached);
   }
 }
 
-asio::awaitable<void> GuestLink::serve(Socket socket, std::uint64_t id) {
+asio::awaitable<void> GuestLink::serve(std::shared_ptr<Peer> peer) {
   wire::LineReader lines(wire::kMessageBytes);
   bool open = true;
   while (open) {
-    const auto limit = current_ == id ? std::chrono::milliseconds(kSilenceDeadline)
-                                      : std::chrono::milliseconds(kHelloDeadline);
-    auto bytes = co_await with_deadline(read_some(&socket), limit);
+    const auto limit = current_.lock() == peer ? std::chrono::milliseconds(kSilenceDeadline)
+                                               : std::chrono::milliseconds(kHelloDeadline);
+    auto bytes = co_await with_deadline(read_some(&peer->socket), limit);
     if (!bytes || !*bytes) break;
     lines.add(**bytes);
     for (;;) {
@@ -85,11 +127,13 @@ asio::awaitable<void> GuestLink::serve(Socket socket, std::uint64_t id) {
         break;
       }
       if (!*line) break;
-      open = co_await handle(socket, id, *std::move(message));
+      open = co_await handle(peer, *std::move(message));
       if (!open) break;
     }
   }
   --open_;
+  error_code ignored;
+  peer->socket.close(ignored);
 }
 
 bool GuestLink::within_rate() {
@@ -113,18 +157,17 @@ bool GuestLink::begin_boot(const wire::Hello& hello) {
   return same_boot;
 }
 
-asio::awaitable<bool> GuestLink::handle(Socket& socket, std::uint64_t id,
-                                        wire::GuestMessage message) {
+asio::awaitable<bool> GuestLink::handle(std::shared_ptr<Peer> peer, wire::GuestMessage message) {
   if (!within_rate()) co_return false;
   state_.last_heard = std::chrono::steady_clock::now();
   if (const auto* hello = std::get_if<wire::Hello>(&message)) {
     const bool same_boot = begin_boot(*hello);
-    current_ = id;
+    current_ = peer;
     on_change_(same_boot ? Change::again : Change::hello, message);
-    const bool sent = co_await send(&socket, welcome_(state_.nonce));
+    const bool sent = co_await send(peer, welcome_(state_.nonce));
     co_return sent;
   }
-  if (current_ != id) co_return false;  // it never said hello, or a newer connection did
+  if (current_.lock() != peer) co_return false;  // it never said hello, or a newer connection did
   if (const auto* ready = std::get_if<wire::Ready>(&message)) {
     if (ready->nonce != state_.nonce) co_return false;
     state_.ready = true;
@@ -143,7 +186,7 @@ asio::awaitable<bool> GuestLink::handle(Socket& socket, std::uint64_t id,
     ++state_.heartbeats;
     const std::uint64_t seq = heartbeat->seq;
     on_change_(Change::heartbeat, message);
-    const bool sent = co_await send(&socket, wire::HeartbeatAck{.seq = seq});
+    const bool sent = co_await send(peer, heartbeat_ack(seq));
     co_return sent;
   }
   co_return true;

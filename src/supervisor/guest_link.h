@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,13 @@
 #include "wire/hello.h"
 
 namespace pinhole::supervisor {
+
+/// What the host tells every guest: its clock, since 1970, and fresh randomness for the guest's own
+/// generator.
+std::uint64_t host_time_ms();
+std::string host_entropy();
+/// With both. 0 acknowledges no heartbeat.
+wire::HeartbeatAck heartbeat_ack(std::uint64_t seq);
 
 /// What is known of the guest in its present boot.
 struct GuestState {
@@ -42,11 +50,15 @@ class GuestLink {
 
   asio::awaitable<void> run();
   [[nodiscard]] const GuestState& state() const { return state_; }
+  /// To the guest that is connected now, behind what it is being told; who connects later gets a
+  /// welcome instead. Never waits.
+  void tell(wire::HostMessage message);
 
  private:
-  asio::awaitable<void> serve(asio::local::stream_protocol::socket socket, std::uint64_t id);
-  asio::awaitable<bool> handle(asio::local::stream_protocol::socket& socket, std::uint64_t id,
-                               wire::GuestMessage message);
+  struct Peer;
+  asio::awaitable<void> serve(std::shared_ptr<Peer> peer);
+  asio::awaitable<bool> handle(std::shared_ptr<Peer> peer, wire::GuestMessage message);
+  static asio::awaitable<bool> send(std::shared_ptr<Peer> peer, wire::HostMessage message);
   /// True when it is the boot that is known already.
   bool begin_boot(const wire::Hello& hello);
   bool within_rate();
@@ -56,8 +68,7 @@ class GuestLink {
   WelcomeFor welcome_;
   Handler on_change_;
   GuestState state_;
-  std::uint64_t next_id_ = 1;
-  std::uint64_t current_ = 0;
+  std::weak_ptr<Peer> current_;  // the newest that said hello
   int open_ = 0;
   std::chrono::steady_clock::time_point minute_started_;
   int said_in_minute_ = 0;

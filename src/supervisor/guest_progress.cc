@@ -20,6 +20,14 @@ milliseconds boot_limit(config::Accelerator accelerator) {
   return accelerator == config::Accelerator::kvm ? seconds(120) : seconds(420);
 }
 
+/// Empty where there is none: the guest's programs then trust what they trusted before.
+std::string certificate_of(const std::filesystem::path& authority) {
+  auto pem = sys::read_file(authority / "ca.pem", wire::kAuthorityBytes);
+  if (pem) return *std::move(pem);
+  log(LogLevel::warning, "the guest gets no certificate: {}", pem.error().message);
+  return {};
+}
+
 }  // namespace
 
 wire::Welcome Supervisor::welcome(const std::string& nonce) const {
@@ -33,6 +41,10 @@ wire::Welcome Supervisor::welcome(const std::string& nonce) const {
   for (const std::string& url : plan_.fetches) {
     if (welcome.fetches.size() < wire::kFetches) welcome.fetches.push_back({.url = url});
   }
+  welcome.time_ms = host_time_ms();
+  welcome.entropy = host_entropy();
+  if (plan_.capture) welcome.capture = wire::Capture{.ports = ports_};
+  welcome.authority = certificate_of(paths_.authority);
   return welcome;
 }
 

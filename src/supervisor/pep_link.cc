@@ -4,10 +4,28 @@
 #include <boost/json.hpp>
 
 #include "base/json.h"
+#include "wire/hello.h"
 
 namespace pinhole::supervisor {
 
 namespace json = boost::json;
+
+namespace {
+
+/// What is no port is left out, and so is what comes beyond the number that a guest may be told.
+std::vector<std::uint16_t> ports_of(const json::object& message) {
+  std::vector<std::uint16_t> ports;
+  const json::value* list = message.if_contains("ports");
+  if (list == nullptr || !list->is_array()) return ports;
+  for (const json::value& item : list->get_array()) {
+    const bool is_port = item.is_int64() && item.get_int64() > 0 && item.get_int64() <= 65535;
+    if (is_port && ports.size() < wire::kPorts)
+      ports.push_back(static_cast<std::uint16_t>(item.get_int64()));
+  }
+  return ports;
+}
+
+}  // namespace
 
 PepLink::PepLink(asio::io_context& io, Fd socket)
     : changed_(io),
@@ -22,6 +40,7 @@ bool PepLink::take_event(const json::object& message) {
   const std::string event = text_of(message, "event");
   if (event == "ready") {
     policy_hash_ = text_of(message, "policy");
+    ports_ = ports_of(message);
   } else if (event == "head") {
     const json::value* seq = message.if_contains("seq");
     head_ = fmt::format("{} {}", seq != nullptr ? json::serialize(*seq) : "?",
@@ -69,6 +88,7 @@ asio::awaitable<Result<std::string>> PepLink::reload(json::object request) {
   if (!reply) co_return std::unexpected(reply.error());
   if (const std::string problem = text_of(*reply, "error"); !problem.empty())
     co_return fail("{}", problem);
+  ports_ = ports_of(*reply);
   co_return text_of(*reply, "policy");
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <boost/json/object.hpp>
 
@@ -41,6 +42,9 @@ class PepLink {
   /// {"problems":[…],"placeholders":{NAME: text},"missing":[…]}. Nothing of `values` is kept.
   asio::awaitable<Result<boost::json::object>> secrets(boost::json::object values);
 
+  /// What a guest's connections are captured on, by the policy in force; at most wire::kPorts.
+  [[nodiscard]] const std::vector<std::uint16_t>& ports() const { return ports_; }
+
   /// Has the policy of a "reload" request put in force, and returns its hash.
   asio::awaitable<Result<std::string>> reload(boost::json::object request);
 
@@ -54,6 +58,7 @@ class PepLink {
 
   sys::Event changed_;
   std::optional<std::string> policy_hash_;
+  std::vector<std::uint16_t> ports_;
   std::string head_;
   LineLink link_;
 };

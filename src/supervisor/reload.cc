@@ -108,6 +108,8 @@ asio::awaitable<json::object> Supervisor::reload(json::object request) {
   }
   policy_hash_ = *hash;
   plan_ = staged->plan;
+  ports_ = pep->ports();
+  if (plan_.capture) guest_->tell(wire::Ports{.ports = ports_});
   status_->line(fmt::format("policy: {}", policy_hash_));
   if (auto kept = keep(*staged); !kept) {
     co_return error_answer(

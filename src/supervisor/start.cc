@@ -76,6 +76,7 @@ asio::awaitable<Result<void>> Supervisor::start_pep() {
   }
   if (policy_hash_.empty()) report_stage("policy", true, *ready, uptime_ms());
   policy_hash_ = *ready;
+  ports_ = pep->ports();
   co_return Result<void>();
 }
 

@@ -167,6 +167,7 @@ class Supervisor {
   std::optional<Ending> ending_;
   bool stop_at_once_ = false;
   std::string policy_hash_;
+  std::vector<std::uint16_t> ports_;  // that the policy names
   bool reloading_ = false;
   std::map<std::string, Restarts> restarts_;
   std::set<std::string> fallen_;  // died and not started again yet

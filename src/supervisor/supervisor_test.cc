@@ -237,13 +237,47 @@ TEST_F(Guest, ThatRebootsGetsANewNonceAndNothingOldCounts) {
   EXPECT_FALSE(state().ready);
 }
 
+TEST_F(Guest, IsToldOfNewPortsOnItsNewestConnectionAlone) {
+  link_->tell(wire::Ports{.ports = {80}});  // nobody is there
+  const Fd silent = connect();
+  const Fd first = connect();
+  say(first, kHello);
+  EXPECT_THAT(heard(first), HasSubstr("welcome"));
+  const Fd second = connect();
+  say(second, kHello);
+  EXPECT_THAT(heard(second), HasSubstr("welcome"));
+  link_->tell(wire::Ports{.ports = {22, 80}});
+  link_->tell(wire::Ports{.ports = {22, 443}});
+  EXPECT_EQ(heard(second), wire::serialise(wire::Ports{.ports = {22, 80}}) +
+                               wire::serialise(wire::Ports{.ports = {22, 443}}));
+  EXPECT_EQ(heard(first), "nothing");
+  EXPECT_EQ(heard(silent), "nothing");
+}
+
+TEST_F(Guest, ThatDoesNotReadWhatItIsToldLosesItsConnection) {
+  const Fd guest = connect();
+  say(guest, kHello);
+  for (int i = 0; i < 2000; ++i) {
+    link_->tell(wire::Ports{.ports = std::vector<std::uint16_t>(wire::kPorts, 65535)});
+    io_.poll();
+  }
+  std::string all;
+  for (std::string more = heard(guest); more != "nothing" && more != "closed"; more = heard(guest))
+    all += more;
+  EXPECT_EQ(heard(guest), "closed");
+  const Fd again = connect();
+  say(again, kHello);
+  EXPECT_THAT(heard(again), HasSubstr("welcome"));
+}
+
 TEST(PepLinkTest, ReadsReadyHeadsAndReplies) {
   auto ends = sys::socket_pair().value();
   asio::io_context io;
   PepLink link(io, std::move(ends.first));
   asio::co_spawn(io, link.run(), asio::detached);
   ASSERT_TRUE(sys::write_all(ends.second.get(),
-                             "{\"event\":\"ready\",\"policy\":\"sha256:ab\"}\nrubbish\n{\"event\":"
+                             "{\"event\":\"ready\",\"policy\":\"sha256:ab\",\"ports\":[80,0,65536,"
+                             "\"443\",8443]}\nrubbish\n{\"event\":"
                              "\"head\",\"seq\":7,\"sha256\":\"cd\"}\n"));
   Result<std::string> ready = fail("never");
   const auto wait = [](PepLink* l, Result<std::string>* out) -> asio::awaitable<void> {
@@ -253,6 +287,7 @@ TEST(PepLinkTest, ReadsReadyHeadsAndReplies) {
   while (!ready && io.run_one() > 0) {
   }
   EXPECT_EQ(ready.value(), "sha256:ab");
+  EXPECT_THAT(link.ports(), ElementsAre(80, 8443));
   EXPECT_EQ(link.head(), "7 cd");
   Result<boost::json::object> stats = fail("never");
   const auto ask = [](PepLink* l, Result<boost::json::object>* out) -> asio::awaitable<void> {
@@ -288,9 +323,12 @@ TEST(PepLinkTest, PassesAPolicyOnAndTheAnswerBack) {
     }
     return hash->has_value() ? **hash : hash->error().message;
   };
-  EXPECT_EQ(reload("{\"event\":\"reloaded\",\"policy\":\"sha256:ef\"}\n"), "sha256:ef");
+  EXPECT_EQ(reload("{\"event\":\"reloaded\",\"policy\":\"sha256:ef\",\"ports\":[22,80]}\n"),
+            "sha256:ef");
+  EXPECT_THAT(link.ports(), ElementsAre(22, 80));
   EXPECT_EQ(reload("{\"event\":\"reloaded\",\"policy\":\"sha256:ef\",\"error\":\"p:1:1: no\"}\n"),
             "p:1:1: no");
+  EXPECT_THAT(link.ports(), ElementsAre(22, 80));
   char line[256];
   const std::string asked = "{\"op\":\"reload\",\"layers\":[]}\n";
   const auto count = ::read(ends.second.get(), line, sizeof line);
