@@ -100,18 +100,22 @@ TEST(AuditRecord, HostileTextCannotLeaveItsStringOrItsLine) {
 TEST(AuditRecord, NamesSecretsDigestsAndWhatTheGuestClaims) {
   const std::vector<std::string> secrets{"API_KEY", "TO\"KEN"};
   const std::string line = format_record({.action = "intercept",
-                                          .client = std::string(300, 'c'),
+                                          .claim = {std::string(300, 'c'), 0, 4294967295},
                                           .secrets = secrets,
                                           .sent_digest = "ab",
                                           .received_digest = "cd",
                                           .sent = 1,
                                           .received = 2},
                                          {"", ""}, {.after = "audit.jsonl.3"});
-  EXPECT_NE(line.find(R"("action":"intercept","client_claim":")" + std::string(200, 'c') +
-                      R"(…","secrets":["API_KEY","TO\"KEN"],"sent":1,"sent_sha256":"ab",)"
-                      R"("received":2,"received_sha256":"cd","after":"audit.jsonl.3","prev")"),
-            std::string::npos)
+  EXPECT_NE(
+      line.find(
+          R"("action":"intercept","claim":{"program":")" + std::string(64, 'c') +
+          R"(…","uid":0,"pid":4294967295},"secrets":["API_KEY","TO\"KEN"],"sent":1,"sent_sha256":"ab",)"
+          R"("received":2,"received_sha256":"cd","after":"audit.jsonl.3","prev")"),
+      std::string::npos)
       << line;
+  EXPECT_NE(format_record({.claim = {.pid = 7}}, {}, {}).find(R"("claim":{"pid":7},"prev")"),
+            std::string::npos);
   const std::vector<std::string> many(kMostSecrets + 1, "A");
   EXPECT_NE(format_record({.secrets = many}, {}, {}).find(R"("A","…"])"), std::string::npos);
 }

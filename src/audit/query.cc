@@ -34,6 +34,34 @@ bool is_refusal(const Entry& entry) {
   return entry.action == "deny";
 }
 
+constexpr std::uint16_t kHttpPort = 80;
+constexpr std::uint16_t kHttpsPort = 443;
+
+/// Where what is spoken is neither HTTP nor TLS from its first byte: mail, ssh, databases, queues.
+constexpr std::uint16_t kRawPorts[] = {21,   22,   23,   25,   110,  143,  389,  587,   1433,
+                                       3306, 5432, 5672, 6379, 9042, 9092, 9418, 11211, 27017};
+
+std::string in_url(const std::string& host) { return host.contains(':') ? "[" + host + "]" : host; }
+
+/// What a rule says to mean this host and port.
+std::string target_of(const std::string& host, std::uint16_t port) {
+  if (port == kHttpsPort || port == 0) return in_url(host);
+  const bool raw = std::ranges::find(kRawPorts, port) != std::end(kRawPorts);
+  return fmt::format("{}{}:{}", raw ? "tcp://" : "", in_url(host), port);
+}
+
+std::string in_yaml(const std::string& target) {
+  return target.starts_with('[') ? '"' + target + '"' : target;
+}
+
+/// Nothing that a shell gives a meaning to.
+bool is_host(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' ||
+           c == ':';
+  });
+}
+
 }  // namespace
 
 bool Filter::matches(const Entry& entry) const {
@@ -67,10 +95,19 @@ Result<system_clock::time_point> parse_moment(std::string_view text, system_cloc
 
 void DenialSummary::add(const Entry& entry) {
   if (!is_refusal(entry)) return;
-  Key key{.host = host_of(entry.url), .code = entry.code, .rule = entry.rule};
+  const std::uint16_t port = port_of(entry.url);
+  Key key{.host = host_of(entry.url),
+          .code = entry.code,
+          .rule = entry.rule,
+          .port = port == kHttpPort ? kHttpsPort : port};
   if (groups_.size() >= kMostGroups && !groups_.contains(key))
     key = {.host = "(others)", .code = "", .rule = ""};
   Seen& seen = groups_[key];
+  if (seen.advice.empty() && entry.action == "deny") seen.advice = entry.note;
+  const std::string& program = entry.claim.program;
+  if (!program.empty() && seen.programs.size() < kMostPrograms &&
+      std::ranges::find(seen.programs, program) == seen.programs.end())
+    seen.programs.push_back(program);
   const std::string url = entry.url.substr(0, entry.url.find('?'));
   if (seen.count == 0) {
     seen.method = entry.method;
@@ -83,21 +120,27 @@ void DenialSummary::add(const Entry& entry) {
 
 std::string DenialSummary::way_to_allow(const Key& key, const Seen& seen) {
   if (key.code == "ssrf_blocked")
-    return fmt::format("your own file, internal:  - {}:PORT -> ADDRESS:PORT", key.host);
+    return fmt::format("your own file, internal:  - {}:PORT -> ADDRESS:PORT", in_url(key.host));
   if (key.code == "rate_limited" || key.code == "constraint_violation")
     return "raise the limit" + (key.rule.empty() ? "" : " of the rule at " + key.rule);
   if (key.code != "denied_by_policy" || key.host.empty()) return {};
   if (key.rule != "default" && !key.rule.empty()) return "narrow the rule at " + key.rule;
-  if (seen.method == "CONNECT" || !seen.url.contains("://")) {
-    const bool other_port = seen.url.contains(':') && !seen.url.ends_with(":443");
-    return fmt::format("allow:  - {}", !seen.same_url || !other_port ? key.host : seen.url);
-  }
+  if (seen.method == "CONNECT" || !seen.url.contains("://"))
+    return fmt::format("allow:  - {}", in_yaml(target_of(key.host, key.port)));
   std::string line = "allow:  - ";
   if (seen.same_method) line += seen.method + " ";
   if (seen.same_url) return line + seen.url;
   // The authority as it was written, with its port.
   const std::size_t path = seen.url.find('/', seen.url.find("://") + 3);
   return line + seen.url.substr(0, path) + "/**";
+}
+
+/// Only where the policy said no, and no rule did: no flag takes a deny away.
+std::string DenialSummary::flag_to_allow(const Key& key) {
+  if (key.code != "denied_by_policy" || key.rule != "default" || !is_host(key.host)) return {};
+  const std::string target = target_of(key.host, key.port);
+  const std::string_view quote = target.contains('[') ? "'" : "";
+  return fmt::format("--allow {0}{1}{0}", quote, target);
 }
 
 std::vector<DeniedGroup> DenialSummary::groups() const {
@@ -107,10 +150,15 @@ std::vector<DeniedGroup> DenialSummary::groups() const {
                    .code = key.code,
                    .rule = key.rule,
                    .count = seen.count,
-                   .allow = way_to_allow(key, seen)});
+                   .allow = way_to_allow(key, seen),
+                   .port = key.port,
+                   .flag = flag_to_allow(key),
+                   .advice = seen.advice,
+                   .programs = seen.programs});
   }
   std::ranges::sort(out, [](const DeniedGroup& a, const DeniedGroup& b) {
-    return std::tie(b.count, a.host, a.code, a.rule) < std::tie(a.count, b.host, b.code, b.rule);
+    return std::tie(b.count, a.host, a.port, a.code, a.rule) <
+           std::tie(a.count, b.host, b.port, b.code, b.rule);
   });
   return out;
 }

@@ -33,6 +33,10 @@ struct DeniedGroup {
   std::string rule;  // "default": no rule speaks
   std::uint64_t count = 0;
   std::string allow;  // the line for egress.allow, or what else would let it through; may be empty
+  std::uint16_t port = 0;   // 443 also stands for 80, which the same rules are about; 0: unknown
+  std::string flag = {};    // of `run`, fit for a shell: "--allow a.example"; may be empty
+  std::string advice = {};  // what its records say beside that
+  std::vector<std::string> programs = {};  // by the guest's word, the first few of them
 };
 
 /// Counts the refusals of one boot. Takes its records in any order.
@@ -40,6 +44,7 @@ class DenialSummary {
  public:
   /// Kinds that are told apart; what comes beyond them is one group with host "(others)".
   static constexpr std::size_t kMostGroups = 1000;
+  static constexpr std::size_t kMostPrograms = 4;  // of a group
   void add(const Entry& entry);
   /// The most frequent ones first.
   [[nodiscard]] std::vector<DeniedGroup> groups() const;
@@ -47,14 +52,17 @@ class DenialSummary {
  private:
   struct Key {
     std::string host, code, rule;
+    std::uint16_t port = 0;
     auto operator<=>(const Key&) const = default;
   };
   struct Seen {
     std::uint64_t count = 0;
-    std::string method, url;  // of one of them
+    std::string method, url, advice;  // of one of them
+    std::vector<std::string> programs;
     bool same_method = true, same_url = true;
   };
   static std::string way_to_allow(const Key& key, const Seen& seen);
+  static std::string flag_to_allow(const Key& key);
   std::map<Key, Seen> groups_;
 };
 

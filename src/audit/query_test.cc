@@ -43,7 +43,7 @@ TEST(AuditEntry, ReadsWhatTheWriterFormats) {
                                     .url = "https://a.example/x",
                                     .rule = "p:1",
                                     .code = "timeout",
-                                    .client = "curl",
+                                    .claim = {.program = "curl", .uid = 1000, .pid = 7},
                                     .secrets = secrets,
                                     .status = 504,
                                     .sent = 1,
@@ -54,7 +54,8 @@ TEST(AuditEntry, ReadsWhatTheWriterFormats) {
   const Entry entry = parse_entry(line).value();
   EXPECT_EQ(entry.sequence, 9U);
   EXPECT_EQ(entry.time, kNow);
-  EXPECT_EQ(entry.kind + entry.vm + entry.boot + entry.request + entry.client, "endwebbr-1curl");
+  EXPECT_EQ(entry.kind + entry.vm + entry.boot + entry.request, "endwebbr-1");
+  EXPECT_EQ(entry.claim.text(), "curl, uid 1000, pid 7");
   EXPECT_EQ(entry.secrets, secrets);
   EXPECT_EQ(entry.status, 504);
   EXPECT_EQ(entry.received, 2U);
@@ -70,6 +71,13 @@ TEST(AuditEntry, HostOfWhateverAGuestWrote) {
   EXPECT_EQ(host_of("[::1"), "::1");
   EXPECT_EQ(host_of(""), "");
   EXPECT_EQ(host_of("/path"), "");
+  EXPECT_EQ(port_of("https://A.Example:8443/x:1"), 8443);
+  EXPECT_EQ(port_of("https://a.example/x"), 443);
+  EXPECT_EQ(port_of("http://[2001:db8::1]"), 80);
+  EXPECT_EQ(port_of("[2001:db8::1]:22"), 22);
+  EXPECT_EQ(port_of("a.example:443"), 443);
+  for (const char* none : {"", "a.example", "a.example:", "a:65536", "[::1", "/path", "ftp://a/"})
+    EXPECT_EQ(port_of(none), 0) << none;
 }
 
 TEST(AuditFilter, MatchesEachMemberAlone) {
@@ -111,11 +119,56 @@ TEST(DenialSummary, NamesTheNarrowestLineThatAllowsWhatWasAsked) {
   EXPECT_EQ(line_for({denied("GET", "http://a.test:81/x"), denied("POST", "http://a.test:81/y")}),
             "allow:  - http://a.test:81/**");
   EXPECT_EQ(line_for({denied("CONNECT", "a.test:443")}), "allow:  - a.test");
+  EXPECT_EQ(line_for({denied("CONNECT", "a.test:80"), denied("CONNECT", "a.test:443")}),
+            "allow:  - a.test");
+  EXPECT_EQ(line_for({denied("CONNECT", "a.test:8443")}), "allow:  - a.test:8443");
+  EXPECT_EQ(line_for({denied("CONNECT", "a.test:5432")}), "allow:  - tcp://a.test:5432");
+  EXPECT_EQ(line_for({denied("CONNECT", "[2001:db8::1]:443")}), "allow:  - \"[2001:db8::1]\"");
   EXPECT_EQ(line_for({denied("GET", "https://a.test/", "denied_by_policy", "p.yaml:7")}),
             "narrow the rule at p.yaml:7");
   EXPECT_EQ(line_for({denied("GET", "https://a.test/", "rate_limited", "p.yaml:7")}),
             "raise the limit of the rule at p.yaml:7");
   EXPECT_EQ(line_for({denied("GET", "", "invalid_request", "")}), "");
+}
+
+TEST(DenialSummary, NamesTheFlagThatAllowsTheHost) {
+  const auto flag_for = [](const std::vector<Entry>& entries) {
+    DenialSummary summary;
+    for (const Entry& entry : entries) summary.add(entry);
+    return summary.groups().at(0).flag;
+  };
+  EXPECT_EQ(flag_for({denied("GET", "https://a.test/x"), denied("POST", "http://a.test/y")}),
+            "--allow a.test");
+  EXPECT_EQ(flag_for({denied("CONNECT", "a.test:443")}), "--allow a.test");
+  EXPECT_EQ(flag_for({denied("GET", "http://a.test:8080/x")}), "--allow a.test:8080");
+  EXPECT_EQ(flag_for({denied("CONNECT", "git.test:22")}), "--allow tcp://git.test:22");
+  EXPECT_EQ(flag_for({denied("CONNECT", "192.0.2.1:443")}), "--allow 192.0.2.1");
+  EXPECT_EQ(flag_for({denied("CONNECT", "[2001:db8::1]:5432")}),
+            "--allow 'tcp://[2001:db8::1]:5432'");
+  // A rule that denies is not undone by a flag, and no flag widens what is no policy's.
+  EXPECT_EQ(flag_for({denied("GET", "https://a.test/", "denied_by_policy", "p.yaml:7")}), "");
+  EXPECT_EQ(flag_for({denied("GET", "https://a.test/", "ssrf_blocked")}), "");
+  EXPECT_EQ(flag_for({denied("GET", "https://a';reboot'/")}), "");
+  EXPECT_EQ(flag_for({denied("GET", "", "denied_by_policy")}), "");
+}
+
+TEST(DenialSummary, KeepsPortsApartAndNamesTheProgramsOnce) {
+  DenialSummary summary;
+  for (const char* program : {"curl", "curl", "", "pip", "npm", "go", "java"}) {
+    Entry entry = denied("GET", "https://a.test/");
+    entry.claim.program = program;
+    summary.add(entry);
+  }
+  Entry ssh = denied("CONNECT", "a.test:22");
+  ssh.note = "git over https";
+  summary.add(ssh);
+  const auto groups = summary.groups();
+  ASSERT_EQ(groups.size(), 2U);
+  EXPECT_EQ(groups[0].count, 7U);
+  EXPECT_EQ(groups[0].port, 443);
+  EXPECT_EQ(groups[0].programs, (std::vector<std::string>{"curl", "pip", "npm", "go"}));
+  EXPECT_EQ(groups[1].port, 22);
+  EXPECT_EQ(groups[1].advice, "git over https");
 }
 
 TEST(DenialSummary, CountsWhatWasCoalescedAndWhatEndedInARefusal) {

@@ -32,7 +32,23 @@ std::optional<std::uint64_t> number_of(const json::object& object, std::string_v
   return std::nullopt;
 }
 
+EntryClaim claim_of(const json::object& object) {
+  return {.program = text_of(object, "program"),
+          .uid = number_of(object, "uid"),
+          .pid = number_of(object, "pid")};
+}
+
 }  // namespace
+
+std::string EntryClaim::text() const {
+  std::string out = program;
+  const auto add = [&](std::string_view name, const std::optional<std::uint64_t>& number) {
+    if (number) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", name, *number);
+  };
+  add("uid", uid);
+  add("pid", pid);
+  return out;
+}
 
 Result<Entry> parse_entry(std::string_view line) {
   if (line.size() > kLongestLine) return fail("the line is longer than {} bytes", kLongestLine);
@@ -59,7 +75,8 @@ Result<Entry> parse_entry(std::string_view line) {
   read(entry.code, "code");
   read(entry.policy, "policy");
   read(entry.note, "note");
-  read(entry.client, "client_claim");
+  if (const auto* claim = object->if_contains("claim"); claim && claim->is_object())
+    entry.claim = claim_of(claim->get_object());
   if (const auto* secrets = object->if_contains("secrets"); secrets && secrets->is_array()) {
     for (const json::value& name : secrets->get_array())
       if (name.is_string()) entry.secrets.emplace_back(name.get_string());
@@ -80,6 +97,20 @@ std::string host_of(std::string_view url) {
   url = url.substr(0, url.find_first_of("/?"));
   if (url.starts_with('[')) return to_lower(url.substr(1, url.find(']') - 1));
   return to_lower(url.substr(0, url.find(':')));
+}
+
+std::uint16_t port_of(std::string_view url) {
+  std::uint16_t usual = 0;
+  if (const std::size_t scheme = url.find("://"); scheme != std::string_view::npos) {
+    usual = url.starts_with("https:") ? 443 : url.starts_with("http:") ? 80 : 0;
+    url.remove_prefix(scheme + 3);
+  }
+  url = url.substr(0, url.find_first_of("/?"));
+  if (url.starts_with('[')) url.remove_prefix(std::min(url.find(']'), url.size()));
+  const std::size_t colon = url.find(':');
+  if (colon == std::string_view::npos) return usual;
+  const auto port = parse_u64(url.substr(colon + 1));
+  return port && *port <= 65535 ? static_cast<std::uint16_t>(*port) : 0;
 }
 
 Result<BackwardReader> BackwardReader::open(const std::filesystem::path& current) {

@@ -65,6 +65,17 @@ void append_number(std::string& out, std::string_view name, const std::optional<
   out.append(digits.data(), digits.size());
 }
 
+/// Named for what it is.
+void append_claim(std::string& out, const Claim& claim) {
+  if (claim.program.empty() && !claim.uid && !claim.pid) return;
+  std::string members;
+  append_text(members, "program", claim.program, kLongestClaim);
+  append_number(members, "uid", claim.uid);
+  append_number(members, "pid", claim.pid);
+  append_name(out, "claim");
+  out.append("{").append(members, 1).append("}");
+}
+
 }  // namespace
 
 std::string_view kind_name(Kind kind) {
@@ -102,8 +113,7 @@ std::string format_record(const Record& record, const Identity& identity, const 
   append_text(out, "url", record.url);
   append_text(out, "rule", record.rule);
   append_text(out, "action", record.action);
-  // Named for what it is: the guest can write here what it likes.
-  append_text(out, "client_claim", record.client, kLongestClaim);
+  append_claim(out, record.claim);
   append_secrets(out, record.secrets);
   append_text(out, "address", record.address);
   append_number(out, "status", record.status);

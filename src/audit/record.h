@@ -27,7 +27,7 @@ inline constexpr int kFormatVersion = 1;
 inline constexpr std::size_t kLongestLine = 32 * 1024;
 inline constexpr std::size_t kLongestText = 2048;
 /// What a guest says of itself is worth no more.
-inline constexpr std::size_t kLongestClaim = 200;
+inline constexpr std::size_t kLongestClaim = 64;
 /// A request carries a few secrets; names beyond these are left out, and "…" says so.
 inline constexpr std::size_t kMostSecrets = 16;
 inline constexpr std::size_t kLongestSecretName = 128;
@@ -46,6 +46,13 @@ enum class Kind {
 };
 std::string_view kind_name(Kind kind);
 
+/// What the guest says of the program that asks. It can say what it likes.
+struct Claim {
+  std::string_view program = {};
+  std::optional<std::uint32_t> uid = {};
+  std::optional<std::uint32_t> pid = {};
+};
+
 /// What a caller says; sequence number, time, file and chain are the writer's. Texts are borrowed
 /// for the call.
 struct Record {
@@ -62,7 +69,7 @@ struct Record {
   std::string_view policy = {};   // policy hash
   std::string_view image = {};
   std::string_view note = {};
-  std::string_view client = {};  // what the guest says of the program, written as `client_claim`
+  Claim claim = {};  // "claim":{"program":"curl","uid":1000,"pid":123}
   /// Names of the secrets that went in; never a value.
   std::span<const std::string> secrets = {};
   std::string_view sent_digest = {};      // SHA-256 of the body, hexadecimal, where asked for

@@ -78,7 +78,9 @@ std::string row(const audit::Entry& entry) {
     if (entry.milliseconds) line += fmt::format(", {:.0f} ms", std::round(*entry.milliseconds));
   }
   for (const std::string& secret : entry.secrets) line += "  +" + printable(secret, 60);
-  if (!entry.client.empty()) line += "  says it is " + printable(entry.client, 60);
+  if (const std::string claim = entry.claim.text(); !claim.empty())
+    line += "  says it is " + printable(claim, 100);
+  if (decided && !entry.note.empty()) line += "  " + printable(entry.note, 300);
   return line;
 }
 

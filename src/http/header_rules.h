@@ -29,6 +29,7 @@ inline constexpr std::array kHeaderRules = {
     HeaderRule{"proxy-authenticate", true, true},
     HeaderRule{"proxy-authentication-info", true, true},
     HeaderRule{"proxy-status", true, true},
+    HeaderRule{"pinhole-client", true, true},  // client_claim.h
     // Set anew for the request that goes out, or the answer that goes back.
     HeaderRule{"host", true, false},
     HeaderRule{"content-length", true, true},

@@ -63,10 +63,28 @@ std::string way_to_understand(const policy::Policy& policy, policy::Request requ
                      shell_word(request.host.in_url()));
 }
 
-/// Without an authority nothing can be looked into: only what could not be refused inside may pass.
+bool is_ssh(const policy::Request& request) {
+  return request.way == policy::Way::connect && request.port == policy::kSshPort;
+}
+
+/// An ssh client shows nothing of an answer, and its bytes cannot be looked into. Most often it is
+/// git's, which can do the same over https.
+Refusal refuse_ssh(const policy::Request& request, policy::Verdict verdict) {
+  const std::string host = request.host.in_url();
+  return {.code = "denied_by_policy",
+          .detail = verdict.reason + "; ssh is not looked into, but git also goes over https",
+          .rule = std::move(verdict.rule),
+          .fix = request.host.ip
+                     ? fmt::format("use an https:// address with git, or allow tcp://{}:22", host)
+                     : fmt::format("git config --global url.\"https://{0}/\".insteadOf git@{0}:",
+                                   host)};
+}
+
+/// Without an authority TLS cannot be looked into: where it may be spoken, only what could not be refused inside may pass.
 bool is_hidden(const Door& door, const policy::Request& request, const policy::Verdict& verdict) {
   return request.way == policy::Way::connect && !door.tls_server &&
-         verdict.handling == policy::Handling::inspect && !verdict.whole_host;
+         request.port != policy::kHttpPort && verdict.handling == policy::Handling::inspect &&
+         !verdict.whole_host;
 }
 
 }  // namespace
@@ -81,6 +99,11 @@ std::expected<policy::Verdict, Refusal> judge(const Door& door, const policy::Re
                                               RequestNote& note, std::uint64_t declared_body) {
   policy::Verdict verdict = door.policy.decide(request);
   note.rule = verdict.rule;
+  if (!verdict.allowed() && is_ssh(request)) {
+    Refusal refusal = refuse_ssh(request, std::move(verdict));
+    note.advice = refusal.fix;
+    return std::unexpected(std::move(refusal));
+  }
   if (!verdict.allowed()) {
     return std::unexpected(Refusal{.code = "denied_by_policy",
                                    .detail = verdict.reason,

@@ -9,6 +9,16 @@ namespace pinhole::pep {
 
 using audit::Kind;
 
+namespace {
+
+/// Borrowed from the note.
+audit::Claim claim_of(const RequestNote& note) {
+  if (!note.claim) return {};
+  return {.program = note.claim->program, .uid = note.claim->uid, .pid = note.claim->pid};
+}
+
+}  // namespace
+
 AuditLog::AuditLog(audit::Writer writer, Start start)
     : writer_(std::move(writer)),
       start_(std::move(start)),
@@ -40,7 +50,7 @@ Result<void> AuditLog::allow(const RequestNote& request) {
                          .rule = request.rule,
                          .action = request.action,
                          .policy = start_.policy,
-                         .client = request.client,
+                         .claim = claim_of(request),
                          .secrets = request.secrets});
 }
 
@@ -54,7 +64,8 @@ Result<void> AuditLog::deny(const RequestNote& request, std::string_view code, i
                                 .action = "deny",
                                 .code = code,
                                 .policy = start_.policy,
-                                .client = request.client,
+                                .note = request.advice,
+                                .claim = claim_of(request),
                                 .status = status});
 }
 

@@ -12,6 +12,7 @@
 
 #include "audit/writer.h"
 #include "base/error.h"
+#include "http/client_claim.h"
 
 namespace pinhole::pep {
 
@@ -23,8 +24,9 @@ struct RequestNote {
   std::string rule;
   /// How allow() says that it is let through: "allow", "intercept", "tunnel", "raw".
   std::string_view action = "allow";
-  std::string client = {};                // what the guest says of the program; written as a claim
-  std::vector<std::string> secrets = {};  // names of those that go in
+  std::optional<http::ClientClaim> claim = {};  // of the program, by the guest's word
+  std::string advice = {};                      // the note of a refusal's record
+  std::vector<std::string> secrets = {};        // names of those that go in
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 

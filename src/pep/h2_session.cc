@@ -322,6 +322,7 @@ void H2Session::start_stream(Stream& stream, bool end_stream) {
   stream.fields = {};
   if (stream.head) stream.client.begin(*stream.head);
   if (end_stream) stream.client.connection_body_end();
+  asked_ = true;
   stream.running = true;
   ++running_;
   asio::co_spawn(door_.context, serve_stream(this, &stream),
@@ -338,12 +339,13 @@ asio::awaitable<void> H2Session::serve_stream(H2Session* self, Stream* stream) {
     Served served;
     const http::RequestHead* const head = stream->head ? &*stream->head : nullptr;
     if (head != nullptr) {
-      stream->note = begin_request(self->door_, *head);
+      stream->note = begin_request(self->door_, *head, self->inside_);
       if (!self->inside_) served.refusal = ask_for_token(self->door_, *head, stream->note);
       if (!served.refusal)
         served = co_await serve(&self->door_, &stream->exchange, head, &stream->note, &client);
     } else {
-      served.refusal = refuse_unread(self->door_, stream->note, stream->head.error());
+      served.refusal =
+          refuse_unread(self->door_, stream->note, stream->head.error(), self->inside_);
     }
     if (served.refusal) {
       if (status_of(*served.refusal) < 500) ++self->door_.stats.denied;
@@ -399,7 +401,8 @@ void H2Session::refuse_connection(std::uint32_t error, std::string_view why) {
   if (std::exchange(refused_, true)) return;
   RequestNote note;
   refuse_unread(door_, note,
-                {.code = http::kInvalidRequest, .status = 400, .detail = std::string(why)});
+                {.code = http::kInvalidRequest, .status = 400, .detail = std::string(why)},
+                inside_);
   nghttp2_session_terminate_session(wire_.get(), error);
   writer_.notify();
 }

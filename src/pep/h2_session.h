@@ -44,6 +44,8 @@ class H2Session {
   /// No new streams; the connection ends when those that run are done.
   void finish_soon();
   void close();
+  /// A request came, well-formed or not.
+  [[nodiscard]] bool asked() const { return asked_ || refused_; }
   /// No stream: may be closed without loss.
   [[nodiscard]] bool is_idle() const { return streams_.empty() && guest_.input().empty(); }
 
@@ -94,6 +96,7 @@ class H2Session {
   bool writing_ = false;     // write_all() runs
   bool sending_ = false;     // batch_ is on its way
   bool refused_ = false;
+  bool asked_ = false;
   bool finishing_ = false;
   bool closed_ = false;
   std::optional<Clock::time_point> head_started_;  // one header block comes at a time

@@ -87,14 +87,20 @@ Served refused(Door& door, const RequestNote& note, Refusal refusal) {
 
 }  // namespace
 
-RequestNote begin_request(Door& door, const http::RequestHead& head) {
+RequestNote begin_request(Door& door, const http::RequestHead& head,
+                          const std::optional<Inside>& inside) {
   ++door.stats.requests;
-  return {.id = door.audit.next_id(), .method = head.method, .url = url_for_audit(head)};
+  return {.id = door.audit.next_id(),
+          .method = head.method,
+          .url = url_for_audit(head),
+          .claim = inside ? inside->claim : http::client_claim(head.headers)};
 }
 
-Refusal refuse_unread(Door& door, RequestNote& note, const http::Fault& fault) {
+Refusal refuse_unread(Door& door, RequestNote& note, const http::Fault& fault,
+                      const std::optional<Inside>& inside) {
   ++door.stats.requests;
   note.id = door.audit.next_id();
+  if (inside) note.claim = inside->claim;
   return record_refusal(door, note,
                         {.code = fault.code, .status = fault.status, .detail = fault.detail});
 }

@@ -23,6 +23,8 @@ struct Inside {
   http::Scheme scheme = http::Scheme::https;
   http::Host host;
   std::uint16_t port = 443;
+  /// What the CONNECT said of the program: what it says itself in there is not the agent's word.
+  std::optional<http::ClientClaim> claim = {};
 };
 
 struct Served {
@@ -33,9 +35,11 @@ struct Served {
 };
 
 /// A request whose head was read: counted, with an id and its redacted URL.
-RequestNote begin_request(Door& door, const http::RequestHead& head);
+RequestNote begin_request(Door& door, const http::RequestHead& head,
+                          const std::optional<Inside>& inside);
 /// One that could not be read: the refusal is written down.
-Refusal refuse_unread(Door& door, RequestNote& note, const http::Fault& fault);
+Refusal refuse_unread(Door& door, RequestNote& note, const http::Fault& fault,
+                      const std::optional<Inside>& inside);
 
 /// `carrier`, `head`, `note` and `client` must stay until it returns. Not for CONNECT.
 asio::awaitable<Served> serve(Door* door, Carrier* carrier, const http::RequestHead* head,

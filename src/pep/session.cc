@@ -15,7 +15,6 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::string_view kCutByReload = "cut: the new policy refuses it";
-constexpr std::uint16_t kHttpsPort = 443;
 /// RFC 9113 §3.4; the first part, which HTTP/1 would take for a request.
 constexpr std::string_view kH2Preface = "PRI * HTTP/2.0\r\n\r\n";
 constexpr char kTlsHandshake = 0x16;  // content type of a record (RFC 8446 §5.1)
@@ -158,8 +157,9 @@ asio::awaitable<bool> Session::serve_one() {
   }
   if (!read) {
     served_ = true;
+    asked_ = inside_.has_value();
     RequestNote unread;
-    Refusal refusal = refuse_unread(door_, unread, read.error());
+    Refusal refusal = refuse_unread(door_, unread, read.error(), inside_);
     [[maybe_unused]] const bool more =
         co_await refuse(std::move(refusal), std::move(unread), nullptr);
     co_return false;
@@ -168,7 +168,8 @@ asio::awaitable<bool> Session::serve_one() {
   if (!came) co_return false;
   http::RequestHead head = *std::move(came);
   served_ = true;
-  RequestNote note = begin_request(door_, head);
+  asked_ = inside_.has_value();
+  RequestNote note = begin_request(door_, head, inside_);
   if (auto stranger = inside_ ? std::nullopt : ask_for_token(door_, head, note)) {
     const bool more = co_await refuse(*std::move(stranger), std::move(note), &head);
     co_return more;
@@ -203,11 +204,12 @@ asio::awaitable<bool> Session::serve_request(http::RequestHead head, RequestNote
 asio::awaitable<bool> Session::serve_connect(http::RequestHead head, RequestNote note) {
   const auto request = policy::Request::connect(head.url.host, head.url.port);
   auto verdict = judge(door_, request, note, 0);
-  const bool is_tls = head.url.port == kHttpsPort || guest_.input().starts_with(kTlsHandshake);
-  if (!verdict && door_.tls_server && is_tls &&
-      verdict.error().code == std::string_view("denied_by_policy")) {
-    // TLS clients hide the body of a refused CONNECT: the first request inside gets the answer.
-    const bool more = co_await look_inside(std::move(head), std::move(note));
+  const bool is_looked_into = this->is_looked_into(head.url.port);
+  if (!verdict && is_looked_into && verdict.error().code == std::string_view("denied_by_policy")) {
+    // TLS clients hide the body of a refused CONNECT, and a program that knows of no proxy never
+    // made one: the first request inside gets the answer.
+    const bool more =
+        co_await look_inside(std::move(head), std::move(note), std::move(verdict).error());
     co_return more;
   }
   if (!verdict) {
@@ -215,8 +217,8 @@ asio::awaitable<bool> Session::serve_connect(http::RequestHead head, RequestNote
     const bool more = co_await refuse(std::move(refusal), std::move(note), &head);
     co_return more;
   }
-  if (verdict->handling == policy::Handling::inspect && door_.tls_server) {
-    const bool more = co_await look_inside(std::move(head), std::move(note));
+  if (verdict->handling == policy::Handling::inspect && (door_.tls_server || is_looked_into)) {
+    const bool more = co_await look_inside(std::move(head), std::move(note), std::nullopt);
     co_return more;
   }
   const bool raw = verdict->handling == policy::Handling::raw;
@@ -267,25 +269,41 @@ asio::awaitable<bool> Session::pass_unseen(http::RequestHead head, RequestNote n
   co_return more;
 }
 
-/// What is inside a CONNECT is HTTP, over TLS or plain: each request in it is decided by itself.
-asio::awaitable<bool> Session::look_inside(http::RequestHead head, RequestNote note) {
+/// Whether a client on this port understands an answer that is given inside its CONNECT. Without an
+/// authority TLS cannot be answered, and other ports than 80 may well speak that.
+bool Session::is_looked_into(std::uint16_t port) const {
+  if (!door_.tls_server) return port == policy::kHttpPort;
+  return door_.policy.is_web_port(port) || guest_.input().starts_with(kTlsHandshake);
+}
+
+/// What is inside a CONNECT is HTTP, over TLS or plain: each request in it is decided by itself. Of a
+/// `refused` CONNECT they are refused one by one, and it has a record of its own only where none
+/// came.
+asio::awaitable<bool> Session::look_inside(http::RequestHead head, RequestNote note,
+                                           std::optional<Refusal> refused) {
   note.action = "intercept";
-  if (auto unwritten = record_allowed(door_, note)) {
+  auto unwritten = refused ? std::nullopt : record_allowed(door_, note);
+  if (unwritten) {
     const bool more = co_await refuse(*std::move(unwritten), std::move(note), &head);
     co_return more;
   }
   const bool answered = co_await guest_.write("HTTP/1.1 200 Connection established\r\n\r\n");
   ExchangeEnd end{.note = "the guest left"};
-  if (answered) end = co_await enter(std::move(head));
-  write_end(note, end);
-  if (!inside_) co_return false;
-  bool more = true;
+  if (answered) end = co_await enter(std::move(head), note.claim);
+  if (!refused) write_end(note, end);
+  bool more = inside_.has_value();
   while (more) more = co_await serve_one();
+  if (refused && !asked_ && !(h2_ && h2_->asked())) {
+    if (end.code.empty()) ++door_.stats.denied;
+    [[maybe_unused]] const Refusal seen_by_nobody =
+        record_refusal(door_, note, *std::move(refused));
+  }
   co_return false;
 }
 
 /// Sets inside_ unless the end tells why not.
-asio::awaitable<ExchangeEnd> Session::enter(http::RequestHead head) {
+asio::awaitable<ExchangeEnd> Session::enter(http::RequestHead head,
+                                            std::optional<http::ClientClaim> claim) {
   entering_ = true;
   step_started_ = steady_clock::now();
   if (guest_.input().empty()) {
@@ -295,7 +313,10 @@ asio::awaitable<ExchangeEnd> Session::enter(http::RequestHead head) {
       co_return ExchangeEnd{.status = 200, .note = "the guest left"};
     }
   }
-  Inside inside{.scheme = http::Scheme::http, .host = head.url.host, .port = head.url.port};
+  Inside inside{.scheme = http::Scheme::http,
+                .host = head.url.host,
+                .port = head.url.port,
+                .claim = std::move(claim)};
   if (guest_.input().starts_with(kTlsHandshake)) {
     inside.scheme = http::Scheme::https;
     auto failed = co_await accept_tls(head.url.host);
@@ -330,13 +351,16 @@ asio::awaitable<std::expected<http::ClientHello, ExchangeEnd>> Session::read_hel
 /// Nothing when TLS runs. A name that is not the CONNECT's is refused: what was asked for and what
 /// is sent must be one.
 asio::awaitable<std::optional<ExchangeEnd>> Session::accept_tls(http::Host host) {
+  if (!door_.tls_server) {
+    co_await send_alert(40);  // handshake_failure
+    co_return ExchangeEnd{.code = "tls_error", .note = "TLS cannot be looked into here"};
+  }
   const auto hello = co_await read_hello();
   if (!hello) co_return hello.error();
   const auto name = http::normalise_host(hello->server_name);
   if (!hello->server_name.empty() && (!name || *name != host)) {
     ++door_.stats.denied;
-    const std::string alert{'\x15', '\x03', '\x03', '\x00', '\x02', '\x02', '\x70'};
-    [[maybe_unused]] const bool told = co_await guest_.write(alert);  // unrecognized_name
+    co_await send_alert(112);  // unrecognized_name
     co_return ExchangeEnd{.code = "denied_by_policy",
                           .note = fmt::format("the ClientHello names {}", hello->server_name)};
   }
@@ -350,6 +374,12 @@ asio::awaitable<std::optional<ExchangeEnd>> Session::accept_tls(http::Host host)
       .code = "tls_error",
       .note = "the guest's TLS: " +
               (guest_.tls_error().empty() ? "it left during the handshake" : guest_.tls_error())};
+}
+
+/// A fatal one (RFC 8446 §6.2), where no TLS runs yet.
+asio::awaitable<void> Session::send_alert(char description) {
+  const std::string alert{'\x15', '\x03', '\x03', '\x00', '\x02', '\x02', description};
+  [[maybe_unused]] const bool told = co_await guest_.write(alert);
 }
 
 bool Session::write_end(const RequestNote& note, const ExchangeEnd& end) {

@@ -54,8 +54,12 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<bool> serve_request(http::RequestHead head, RequestNote note);
   asio::awaitable<bool> serve_connect(http::RequestHead head, RequestNote note);
   asio::awaitable<bool> pass_unseen(http::RequestHead head, RequestNote note, bool raw);
-  asio::awaitable<bool> look_inside(http::RequestHead head, RequestNote note);
-  asio::awaitable<ExchangeEnd> enter(http::RequestHead head);
+  asio::awaitable<bool> look_inside(http::RequestHead head, RequestNote note,
+                                    std::optional<Refusal> refused);
+  [[nodiscard]] bool is_looked_into(std::uint16_t port) const;
+  asio::awaitable<ExchangeEnd> enter(http::RequestHead head,
+                                     std::optional<http::ClientClaim> claim);
+  asio::awaitable<void> send_alert(char description);
   asio::awaitable<std::optional<ExchangeEnd>> accept_tls(http::Host host);
   asio::awaitable<std::expected<http::ClientHello, ExchangeEnd>> read_hello();
   asio::awaitable<void> speak_h2();
@@ -79,6 +83,7 @@ class Session : public std::enable_shared_from_this<Session> {
   bool lingering_ = false;   // reading what a refused sender still sends
   bool last_ = false;
   bool served_ = false;  // at least one request
+  bool asked_ = false;   // of these, one inside a CONNECT
   std::chrono::steady_clock::time_point step_started_ = std::chrono::steady_clock::now();
 };
 

@@ -57,7 +57,7 @@ Record record_from(fuzz::Input& input) {
   Record record{.kind = static_cast<Kind>(input.byte() % 7)};
   for (auto* text : {&record.request, &record.method, &record.url, &record.rule, &record.action,
                      &record.address, &record.code, &record.policy, &record.image, &record.note,
-                     &record.client, &record.sent_digest}) {
+                     &record.claim.program, &record.sent_digest}) {
     const std::uint8_t length = input.byte();
     if (length < 128) *text = input.text(length);
   }

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "fuzz/fuzz.h"
 #include "http/chunked.h"
+#include "http/client_claim.h"
 #include "http/header.h"
 
 namespace pinhole::http {
@@ -79,7 +80,7 @@ void check_strictness(std::string_view text, const RequestHead& head) {
 void check_passed_on(const RequestHead& head, const std::vector<Header>& passed) {
   for (const std::string_view name :
        {"connection", "proxy-connection", "keep-alive", "te", "trailer", "transfer-encoding",
-        "upgrade", "host", "content-length", "expect", "proxy-authorization"})
+        "upgrade", "host", "content-length", "expect", "proxy-authorization", "pinhole-client"})
     PINHOLE_CHECK(count_of(passed, name) == 0);
   for (const std::string_view name : list_values(head.headers, "connection"))
     PINHOLE_CHECK(count_of(passed, name) == 0);
@@ -108,8 +109,26 @@ void check_same(const RequestHead& head, const std::vector<Header>& passed,
   PINHOLE_CHECK(headers_for_upstream(again->headers) == passed);
 }
 
+/// What is written down of it is what can be written back, and short.
+void check_claim(const RequestHead& head) {
+  const auto claim = client_claim(head.headers);
+  if (!claim) return;
+  PINHOLE_CHECK(claim->program.size() <= kLongestProgramName);
+  std::string text = "program=\"";
+  for (const char c : claim->program) {
+    PINHOLE_CHECK(c >= 0x20 && c <= 0x7E);
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  text += '"';
+  if (claim->uid) text += fmt::format("; uid={}", *claim->uid);
+  if (claim->pid) text += fmt::format("; pid={}", *claim->pid);
+  PINHOLE_CHECK(parse_client_claim(text) == claim);
+}
+
 void check_head(std::string_view text, const RequestHead& head) {
   check_strictness(text, head);
+  check_claim(head);
   const auto passed = headers_for_upstream(head.headers);
   check_passed_on(head, passed);
   if (head.is_connect()) {
