@@ -222,6 +222,10 @@ audit: {{bodies: size}}
         common.wait_for("pinhole-pep", self.door.exists, child=self.child)
         return forward("pinhole-pep", ["--unix", self.door], self.plain, self.tls, self.authority / "ca.pem", child=self.child)
 
+    def captured_words(self, page):
+        """A CONNECT, and plain HTTP in it."""
+        return ["--connect", f"{HOST}:{self.plain}", "--url", page]
+
     def records(self):
         """Each answer must have left a decision and an end."""
         count = 0
