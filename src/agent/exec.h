@@ -4,22 +4,20 @@
 
 #include <memory>
 
-#include "agent/endpoint.h"
-#include "wire/frame.h"
+#include "agent/channel.h"
+#include "agent/settings.h"
+#include "sys/cgroup.h"
 #include "wire/operation.h"
 
 namespace pinhole::agent {
 
-/// What a connection is once its request was read: the stream, and bytes after the request that
-/// came with it.
-struct Connection {
-  Stream stream;
-  wire::FrameReader frames;
-};
-
-/// Runs the program and talks to the host meanwhile. Returns what to reply; nothing when the host
-/// went away or broke the protocol, and then the process group is dead and there is nobody to tell.
-asio::awaitable<std::optional<wire::Reply>> run_exec(std::shared_ptr<Connection> connection,
+/// Returns what to reply; nothing when there is nobody to tell (see run_program()).
+asio::awaitable<std::optional<wire::Reply>> run_exec(std::shared_ptr<const Settings> settings,
+                                                     std::shared_ptr<sys::Cgroups> cgroups,
+                                                     std::shared_ptr<Connection> connection,
                                                      wire::ExecRequest request);
+
+/// "failed" where the error has no code.
+wire::ErrorReply error_reply(const Error& error);
 
 }  // namespace pinhole::agent

@@ -10,7 +10,7 @@
 namespace pinhole::agent {
 
 /// At most so many at a time; one more is told "busy" at once.
-inline constexpr std::size_t kOperations = 32;
+inline constexpr std::size_t kOperations = 128;
 
 /// Listens for ever; a port that cannot be had yet is tried again.
 asio::awaitable<void> run_operations(std::shared_ptr<const Settings> settings);
