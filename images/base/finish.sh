@@ -18,6 +18,9 @@ systemctl -q mask \
   e2scrub_reap.service cloud-init-hotplugd.socket cloud-config.service getty@tty1.service
 systemctl -q set-default multi-user.target
 
+# The small vim answers to its full name where the large one is not in.
+[ -e /usr/bin/vim ] || ln -s vi /usr/bin/vim
+
 mkdir -p /workspace
 ln -sf /usr/lib/pinhole/pinhole-agent /usr/bin/pinhole-agent
 

@@ -41,10 +41,14 @@ Result<int> build(const std::string& recipe, bool refresh, bool as_json) {
   if (as_json) {
     json::object out = describe(result.image);
     out["cached"] = result.cached;
+    out["renewed"] = result.renewed;
     return print_json(json::serialize(out)), 0;
   }
   print_line(fmt::format("{}: {} ({})", result.image.manifest.name,
-                         result.cached ? "up to date" : "built", result.image.folder.string()));
+                         result.cached    ? "up to date"
+                         : result.renewed ? "renewed"
+                                          : "built",
+                         result.image.folder.string()));
   return 0;
 }
 

@@ -20,7 +20,14 @@ Result<fs::path> recipe_file(const std::string& recipe) {
   if (shipped) return shipped;
   return fail(Error{
       .message = fmt::format("there is no recipe \"{}\"", printable(recipe, 80)),
-      .fix = "pinhole image build base, or name a recipe's file: pinhole image build ./my.yaml"});
+      .fix = "take base, node, python, full or chromium, or name a recipe's file: pinhole image "
+             "build ./my.yaml"});
+}
+
+std::optional<preflight::DirectImage> direct_image(const image::Image& image) {
+  const auto modules = image.direct_archive();
+  if (!modules) return std::nullopt;
+  return preflight::DirectImage{.kernel = image.kernel(), .modules = *modules};
 }
 
 }  // namespace
@@ -48,9 +55,12 @@ Result<image::BuildResult> build_with_progress(const std::string& recipe, bool r
     last_stage = stage;
   };
   PINHOLE_TRY(auto result, image::build_image(options));
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(result.took).count();
-  if (!result.cached)
-    progress.done(fmt::format("image {}: built in {} s", result.image.manifest.name, seconds));
+  const double seconds = std::chrono::duration<double>(result.took).count();
+  if (!result.cached) {
+    progress.done(fmt::format("image {}: {} in {:.0f} s", result.image.manifest.name,
+                              result.renewed ? "renewed (its agent alone changed)" : "built",
+                              seconds));
+  }
   for (const std::string& note : result.notes) progress.done("note: " + note);
   return result;
 }
@@ -70,7 +80,8 @@ Result<preflight::BaseImage> ensure_image(const std::string& name) {
   return preflight::BaseImage{.name = found->manifest.name,
                               .disk = found->disk(),
                               .kernel = found->kernel(),
-                              .sha256 = found->manifest.disk.sha256};
+                              .sha256 = found->manifest.disk.sha256,
+                              .direct = direct_image(*found)};
 }
 
 }  // namespace pinhole::cli

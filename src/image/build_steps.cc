@@ -32,11 +32,12 @@ umask 022
 root=$1 stage=$2
 cp -r --no-preserve=ownership,timestamps -- "$stage/files/." "$root/"
 install -D -m 0755 -- "$stage/agent" "$root/usr/lib/pinhole/pinhole-agent"
-if [ -s "$stage/finish" ]; then
-  install -m 0755 -- "$stage/finish" "$root/finish"
+for finish in "$stage"/finish/*; do
+  [ -e "$finish" ] || continue
+  install -m 0755 -- "$finish" "$root/finish"
   chroot "$root" /finish
   rm -f -- "$root/finish"
-fi
+done
 )";
 
 Result<void> make_folder(const fs::path& path) {
@@ -203,7 +204,11 @@ Result<void> stage_content(const Staging& staging, const LoadedRecipe& recipe,
     PINHOLE_TRY_VOID(write_staged(staging.files() / file.path, file.content,
                                   file.executable ? kProgramMode : kFileMode));
   }
-  PINHOLE_TRY_VOID(write_staged(staging.folder / "finish", recipe.finish, kProgramMode));
+  PINHOLE_TRY_VOID(make_folder(staging.folder / "finish"));
+  for (std::size_t i = 0; i < recipe.finish.size(); ++i) {
+    PINHOLE_TRY_VOID(write_staged(staging.folder / "finish" / fmt::format("{:02}", i),
+                                  recipe.finish[i], kProgramMode));
+  }
   PINHOLE_TRY(const std::string program, sys::read_file(agent, kMaxAgent));
   return write_staged(staging.folder / "agent", program, kProgramMode);
 }

@@ -2,6 +2,8 @@
 #include "image/recipe.h"
 
 #include <algorithm>
+#include <iterator>
+#include <type_traits>
 
 #include "base/printable.h"
 #include "base/sha256.h"
@@ -66,6 +68,10 @@ void check_recipe(yaml::MappingReader& reader, const yaml::Document& document,
   if (const auto named = check_name(recipe.name); !named && !recipe.name.empty()) {
     reader.report(document.root.find("name")->mark, named.error().message);
   }
+  if (!recipe.base.empty()) {
+    if (const auto named = check_name(recipe.base); !named)
+      reader.report(document.root.find("base")->mark, named.error().message);
+  }
   check_value(reader, document, "suite", is_word(recipe.suite), "a Debian suite such as bookworm");
   check_value(reader, document, "packages",
               !recipe.packages.empty() && recipe.packages.size() <= kMaxPackages,
@@ -116,16 +122,17 @@ Result<std::vector<BakedFile>> read_files(const fs::path& folder) {
   return files;
 }
 
-std::string hash_all(std::string_view text, const LoadedRecipe& loaded) {
+std::string hash_all(const std::vector<std::string>& texts, const LoadedRecipe& loaded) {
   Sha256 hash;
   const auto add = [&](std::string_view part) {
     hash.update(fmt::format("{}:", part.size()));  // so that no two sequences of parts look alike
     hash.update(part);
   };
-  for (const std::string_view part :
-       {text, std::string_view(loaded.init), std::string_view(loaded.finish)}) {
-    add(part);
+  for (const std::vector<std::string>* list : {&texts, &loaded.finish}) {
+    add(std::to_string(list->size()));
+    for (const std::string& part : *list) add(part);
   }
+  add(loaded.init);
   for (const BakedFile& file : loaded.files) {
     add(file.path);
     add(file.executable ? "x" : "-");
@@ -134,23 +141,102 @@ std::string hash_all(std::string_view text, const LoadedRecipe& loaded) {
   return hash.finish_hex();
 }
 
+/// A recipe's own file.
+struct Source {
+  fs::path path;
+  std::string text;
+  Recipe recipe;
+};
+Result<Source> read_source(const fs::path& path) {
+  auto text = sys::read_file(path, kMaxRecipe);
+  if (!text) return fail(std::move(text).error().context("cannot use the recipe"));
+  PINHOLE_TRY(Recipe recipe, parse_recipe(*text, path.filename().string()));
+  return Source{.path = path, .text = *std::move(text), .recipe = std::move(recipe)};
+}
+
+/// The recipe and its bases, each after what it adds to.
+Result<std::vector<Source>> read_sources(const fs::path& path) {
+  std::vector<Source> sources;
+  std::string way;
+  fs::path next = path;
+  for (;;) {
+    auto source = read_source(next);
+    if (!source && sources.empty()) return std::unexpected(std::move(source).error());
+    if (!source) {
+      return fail(std::move(source).error().context(
+          fmt::format("while reading the base of recipe {}", printable(way))));
+    }
+    const std::string base = source->recipe.base;
+    way = sources.empty() ? source->recipe.name : way + " -> " + source->recipe.name;
+    sources.insert(sources.begin(), *std::move(source));
+    if (base.empty()) return sources;
+    next = path.parent_path() / (base + ".yaml");
+    const auto same = [&](const Source& other) { return other.path == next; };
+    if (std::ranges::any_of(sources, same)) {
+      return fail(Error{.message = fmt::format("recipe {} stands on itself: {} -> {}",
+                                               printable(path.string()), way, base),
+                        .fix = "take one of the \"base\" keys out"});
+    }
+    if (sources.size() > kMaxBases) {
+      return fail(Error{.message = fmt::format("recipe {} stands on more than {} others: {} -> {}",
+                                               printable(path.string()), kMaxBases, way, base),
+                        .fix = "put some of them into one"});
+    }
+  }
+}
+
+/// Later files take the place of earlier ones with the same path.
+void add_files(std::vector<BakedFile>& files, std::vector<BakedFile> more) {
+  std::erase_if(files, [&](const BakedFile& file) {
+    return std::ranges::binary_search(more, file.path, {}, &BakedFile::path);
+  });
+  std::ranges::move(more, std::back_inserter(files));
+  std::ranges::sort(files, {}, &BakedFile::path);
+}
+
+/// What the file of one recipe names besides packages.
+Result<void> load_parts(const Source& source, LoadedRecipe& loaded) {
+  const fs::path folder = source.path.parent_path();
+  const Recipe& recipe = source.recipe;
+  if (!recipe.init.empty()) {
+    PINHOLE_TRY(loaded.init, sys::read_file(folder / recipe.init, kMaxBakedFile));
+  }
+  if (!recipe.finish.empty()) {
+    PINHOLE_TRY(std::string finish, sys::read_file(folder / recipe.finish, kMaxBakedFile));
+    loaded.finish.push_back(std::move(finish));
+  }
+  if (!recipe.files.empty()) {
+    PINHOLE_TRY(auto files, read_files(folder / recipe.files));
+    add_files(loaded.files, std::move(files));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Recipe> parse_recipe(std::string_view text, std::string_view source) {
   PINHOLE_TRY(const yaml::Document document, yaml::parse(text, source, {.bytes = kMaxRecipe}));
   yaml::MappingReader reader(document, document.root, "the recipe");
   const auto version = reader.optional_u64("version");
+  const std::string base = reader.optional_string("base").value_or("");
+  const bool alone = base.empty();
+  const auto given_or_inherited = [&](std::string_view key) {
+    return alone ? reader.required_string(key) : reader.optional_string(key).value_or("");
+  };
   Recipe recipe{
       .name = reader.required_string("name"),
+      .base = base,
       .description = reader.optional_string("description").value_or(""),
-      .suite = reader.required_string("suite"),
-      .disk_size = reader.optional_size("disk_size", {kGiB / 2, 256 * kGiB}).value_or(4 * kGiB),
-      .esp_size = reader.optional_size("esp_size", {40 * kMiB, 2 * kGiB}).value_or(64 * kMiB),
+      .suite = given_or_inherited("suite"),
+      .disk_size =
+          reader.optional_size("disk_size", {kGiB / 2, 256 * kGiB}).value_or(alone ? 4 * kGiB : 0),
+      .esp_size =
+          reader.optional_size("esp_size", {40 * kMiB, 2 * kGiB}).value_or(alone ? 64 * kMiB : 0),
       .packages = reader.string_list("packages"),
       .cmdline = reader.optional_string("cmdline").value_or(""),
       .initrd_modules = reader.string_list("initrd_modules"),
       .direct_modules = reader.string_list("direct_modules"),
-      .init = reader.required_string("init"),
+      .init = given_or_inherited("init"),
       .files = reader.optional_string("files").value_or(""),
       .finish = reader.optional_string("finish").value_or("")};
   if (document.root.kind == yaml::Node::Kind::mapping && version != 1U) {
@@ -159,7 +245,7 @@ Result<Recipe> parse_recipe(std::string_view text, std::string_view source) {
                   "a recipe starts with \"version: 1\", the only one that this pinhole knows");
   }
   if (document.root.kind == yaml::Node::Kind::mapping) {
-    if (document.root.find("packages") == nullptr) {
+    if (alone && document.root.find("packages") == nullptr) {
       reader.report(document.root.mark, "the recipe has no \"packages\"");
     }
     check_recipe(reader, document, recipe);
@@ -168,29 +254,46 @@ Result<Recipe> parse_recipe(std::string_view text, std::string_view source) {
   return recipe;
 }
 
-Result<LoadedRecipe> load_recipe(const fs::path& path) {
-  auto text = sys::read_file(path, kMaxRecipe);
-  if (!text) return fail(std::move(text).error().context("cannot use the recipe"));
-  PINHOLE_TRY(Recipe recipe, parse_recipe(*text, path.filename().string()));
-  LoadedRecipe loaded{.recipe = std::move(recipe)};
-  const fs::path folder = path.parent_path();
-  const auto name = [&](Error error) {
-    return fail(std::move(error).context(fmt::format("recipe {}", printable(path.string()))));
+Recipe add_to_base(const Recipe& base, const Recipe& own) {
+  Recipe sum = own;
+  const auto inherit = [](auto& value, const auto& inherited) {
+    if (value == std::decay_t<decltype(value)>()) value = inherited;
   };
-  auto init = sys::read_file(folder / loaded.recipe.init, kMaxBakedFile);
-  if (!init) return name(std::move(init).error());
-  loaded.init = *std::move(init);
-  if (!loaded.recipe.finish.empty()) {
-    auto finish = sys::read_file(folder / loaded.recipe.finish, kMaxBakedFile);
-    if (!finish) return name(std::move(finish).error());
-    loaded.finish = *std::move(finish);
+  inherit(sum.suite, base.suite);
+  inherit(sum.disk_size, base.disk_size);
+  inherit(sum.esp_size, base.esp_size);
+  inherit(sum.cmdline, base.cmdline);
+  inherit(sum.init, base.init);
+  const auto add = [](std::vector<std::string>& list, const std::vector<std::string>& first) {
+    std::erase_if(list, [&](const std::string& word) {
+      return std::ranges::find(first, word) != first.end();
+    });
+    list.insert(list.begin(), first.begin(), first.end());
+  };
+  add(sum.packages, base.packages);
+  add(sum.initrd_modules, base.initrd_modules);
+  add(sum.direct_modules, base.direct_modules);
+  return sum;
+}
+
+Result<LoadedRecipe> load_recipe(const fs::path& path) {
+  PINHOLE_TRY(const std::vector<Source> sources, read_sources(path));
+  LoadedRecipe loaded;
+  std::vector<std::string> texts;
+  for (const Source& source : sources) {
+    const bool first = texts.empty();
+    loaded.recipe = first ? source.recipe : add_to_base(loaded.recipe, source.recipe);
+    texts.push_back(source.text);
+    if (auto parts = load_parts(source, loaded); !parts) {
+      return fail(std::move(parts).error().context(
+          fmt::format("recipe {}", printable(source.path.string()))));
+    }
   }
-  if (!loaded.recipe.files.empty()) {
-    auto files = read_files(folder / loaded.recipe.files);
-    if (!files) return name(std::move(files).error());
-    loaded.files = *std::move(files);
+  if (loaded.recipe.packages.size() > kMaxPackages) {
+    return fail("recipe {} and its bases name more than {} packages", printable(path.string()),
+                kMaxPackages);
   }
-  loaded.sha256 = hash_all(*text, loaded);
+  loaded.sha256 = hash_all(texts, loaded);
   return loaded;
 }
 

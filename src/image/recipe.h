@@ -15,6 +15,8 @@ namespace pinhole::image {
 
 struct Recipe {
   std::string name;
+  std::string
+      base;  ///< the recipe that this one adds to, in the same folder; empty: it stands alone
   std::string description;
   std::string suite;  ///< Debian's: bookworm
   std::uint64_t disk_size = 0;
@@ -29,8 +31,11 @@ struct Recipe {
   std::string finish;  ///< a script; may be empty
 };
 
-/// `source` is how errors name the file.
+/// `source` is how errors name the file. A recipe with a base may leave out what that gives; it is empty or 0 here.
 Result<Recipe> parse_recipe(std::string_view text, std::string_view source);
+/// What `own`, whose base is `base`, comes to: packages and modules are added, the other keys hold where `own` has them.
+/// Files and finish scripts are load_recipe()'s matter.
+Recipe add_to_base(const Recipe& base, const Recipe& own);
 
 /// A regular file that goes into the image as it is.
 struct BakedFile {
@@ -39,13 +44,17 @@ struct BakedFile {
   std::string content;
 };
 
-/// A recipe with everything that it names.
+/// More bases than this, one standing on the other, are a mistake.
+inline constexpr std::size_t kMaxBases = 4;
+
+/// A recipe with everything that it and its bases name.
 struct LoadedRecipe {
-  Recipe recipe;
-  std::string sha256;  ///< over the recipe's text and all of the below
+  Recipe recipe;       ///< with what its bases give
+  std::string sha256;  ///< over the texts of all recipes and all of the below
   std::string init;
-  std::string finish;  ///< empty: none
-  std::vector<BakedFile> files;
+  std::vector<std::string> finish;  ///< in the order to run them, the base's first
+  std::vector<BakedFile>
+      files;  ///< sorted by path; where two have the same, the base's is left out
 };
 Result<LoadedRecipe> load_recipe(const std::filesystem::path& path);
 

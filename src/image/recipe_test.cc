@@ -109,10 +109,115 @@ TEST(LoadRecipe, NamesAMissingPart) {
   EXPECT_THAT(folder.load().error().message, HasSubstr("/init: No such file or directory"));
 }
 
-TEST(LoadRecipe, ReadsTheRecipeThatComesWithPinhole) {
-  const auto base = load_recipe(std::filesystem::path(PINHOLE_SOURCE_DIR) / "images/base.yaml");
-  ASSERT_TRUE(base) << base.error().message;
-  EXPECT_EQ(base->recipe.name, "base");
+/// A base with all parts, and r.yaml that adds to it.
+struct Derived : Folder {
+  Derived() {
+    write("small.yaml", std::string(kRecipe) +
+                            "disk_size: 2GiB\ncmdline: quiet\ninitrd_modules: [virtio_pci]\n"
+                            "files: files\nfinish: finish.sh\n");
+    write("init", "the init");
+    write("finish.sh", "first");
+    write("files/etc/motd", "base");
+    write("files/etc/hosts", "base");
+    write("r.yaml",
+          "version: 1\nname: more\nbase: small\npackages: [nodejs, systemd]\n"
+          "initrd_modules: [virtio_blk]\nfiles: more\nfinish: more.sh\n");
+    write("more.sh", "second");
+    write("more/etc/motd", "own");
+    write("more/etc/new", "own");
+  }
+};
+
+TEST(RecipeWithABase, AddsToIt) {
+  const Derived folder;
+  const LoadedRecipe loaded = folder.load().value();
+  EXPECT_EQ(loaded.recipe.name, "more");
+  EXPECT_EQ(loaded.recipe.suite, "bookworm");
+  EXPECT_EQ(loaded.recipe.disk_size, std::uint64_t{2} << 30);
+  EXPECT_EQ(loaded.recipe.esp_size, std::uint64_t{64} << 20);
+  EXPECT_EQ(loaded.recipe.cmdline, "quiet");
+  EXPECT_THAT(loaded.recipe.packages, ElementsAre("systemd", "busybox-static", "nodejs"));
+  EXPECT_THAT(loaded.recipe.initrd_modules, ElementsAre("virtio_pci", "virtio_blk"));
+  EXPECT_EQ(loaded.init, "the init");
+  EXPECT_THAT(loaded.finish, ElementsAre("first", "second"));
+  std::vector<std::string> files;
+  for (const BakedFile& file : loaded.files) files.push_back(file.path + "=" + file.content);
+  EXPECT_THAT(files, ElementsAre("etc/hosts=base", "etc/motd=own", "etc/new=own"));
+}
+
+TEST(RecipeWithABase, MayOverruleItsKeys) {
+  const Derived folder;
+  folder.write("init2", "another");
+  folder.write("r.yaml",
+               "version: 1\nname: more\nbase: small\ndisk_size: 8GiB\ncmdline: debug\n"
+               "suite: trixie\ninit: init2\n");
+  const LoadedRecipe loaded = folder.load().value();
+  EXPECT_EQ(loaded.recipe.disk_size, std::uint64_t{8} << 30);
+  EXPECT_EQ(loaded.recipe.cmdline, "debug");
+  EXPECT_EQ(loaded.recipe.suite, "trixie");
+  EXPECT_EQ(loaded.init, "another");
+  EXPECT_THAT(loaded.recipe.packages, ElementsAre("systemd", "busybox-static"));
+}
+
+TEST(RecipeWithABase, HasAHashOverAllOfThem) {
+  const Derived folder;
+  std::string last = folder.load().value().sha256;
+  for (const char* part : {"finish.sh", "more.sh", "files/etc/hosts", "more/etc/new", "init"}) {
+    folder.write(part, "changed");
+    const std::string now = folder.load().value().sha256;
+    EXPECT_NE(now, last) << part;
+    last = now;
+  }
+  folder.write("small.yaml", std::string(kRecipe) + "# a word\n");
+  EXPECT_NE(folder.load().value().sha256, last);
+}
+
+TEST(RecipeWithABase, RefusesOneThatStandsOnItself) {
+  const Folder folder;
+  const auto error = [&] { return folder.load().error().message; };
+  folder.write("r.yaml", "version: 1\nname: r\nbase: r\n");
+  EXPECT_THAT(error(), ::testing::EndsWith("r.yaml stands on itself: r -> r"));
+  folder.write("r.yaml", "version: 1\nname: r\nbase: s\n");
+  folder.write("s.yaml", "version: 1\nname: s\nbase: r\n");
+  EXPECT_THAT(error(), ::testing::EndsWith("r.yaml stands on itself: r -> s -> r"));
+}
+
+TEST(RecipeWithABase, RefusesMoreBasesThanAnyoneUnderstands) {
+  const Folder folder;
+  folder.write("init", "");
+  folder.write("r.yaml", "version: 1\nname: r\nbase: a\n");
+  folder.write("a.yaml", "version: 1\nname: a\nbase: b\n");
+  folder.write("b.yaml", "version: 1\nname: b\nbase: c\n");
+  folder.write("c.yaml", "version: 1\nname: c\nbase: d\n");
+  folder.write("d.yaml", kRecipe);
+  EXPECT_TRUE(folder.load());
+  folder.write("d.yaml", "version: 1\nname: d\nbase: e\n");
+  EXPECT_THAT(
+      folder.load().error().message,
+      ::testing::EndsWith("r.yaml stands on more than 4 others: r -> a -> b -> c -> d -> e"));
+}
+
+TEST(RecipeWithABase, NamesAMissingOrBrokenBase) {
+  const Folder folder;
+  folder.write("r.yaml", "version: 1\nname: r\nbase: gone\n");
+  EXPECT_THAT(folder.load().error().message,
+              HasSubstr("while reading the base of recipe r: cannot use the recipe: cannot open"));
+  folder.write("r.yaml", "version: 1\nname: r\nbase: ../up\n");
+  EXPECT_EQ(folder.load().error().message,
+            "r.yaml:3:7: image name \"../up\" holds a character that names may not");
+  folder.write("gone.yaml", "version: 1\nname: gone\n");
+  folder.write("r.yaml", "version: 1\nname: r\nbase: gone\n");
+  EXPECT_THAT(folder.load().error().message, HasSubstr("gone.yaml:1:1: "));
+}
+
+TEST(LoadRecipe, ReadsTheRecipesThatComeWithPinhole) {
+  for (const std::string name : {"base", "node", "python", "full", "chromium"}) {
+    const auto recipe =
+        load_recipe(std::filesystem::path(PINHOLE_SOURCE_DIR) / "images" / (name + ".yaml"));
+    ASSERT_TRUE(recipe) << recipe.error().message;
+    EXPECT_EQ(recipe->recipe.name, name);
+    EXPECT_FALSE(recipe->recipe.direct_modules.empty());
+  }
 }
 
 }  // namespace
