@@ -207,7 +207,8 @@ milliseconds uptime() {
 }
 
 asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire::Welcome welcome,
-                                 Result<void> network, std::shared_ptr<Journal> journal) {
+                                 Result<void> network, std::shared_ptr<Journal> journal,
+                                 std::shared_ptr<CaptureService> capture) {
   const auto boot = std::make_shared<Boot>(Boot{.settings = std::move(settings),
                                                 .welcome = std::move(welcome),
                                                 .journal = std::move(journal)});
@@ -218,6 +219,9 @@ asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire:
     auto made = set_up_machine(*boot->welcome.machine, boot->settings->root);
     if (!made && agent) agent = fail(std::move(made).error());
   }
+  const auto executor = co_await asio::this_coro::executor;
+  const std::string problem = capture->begin(executor, boot->welcome.capture);
+  if (!problem.empty() && agent) *agent += "; capture: " + problem;
   report(*boot, wire::StageName::agent, begun, agent);
 
   if (!boot->settings->first_process) {

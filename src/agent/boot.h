@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "agent/capture.h"
 #include "agent/fetch.h"
 #include "agent/journal.h"
 #include "agent/settings.h"
@@ -18,7 +19,8 @@ namespace pinhole::agent {
 /// vsock-fetch.out after the door's fetches; both lie in settings.run_dir, in the workspace when
 /// the welcome says so, and in the journal. `network` is how the loopback's set-up went.
 asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire::Welcome welcome,
-                                 Result<void> network, std::shared_ptr<Journal> journal);
+                                 Result<void> network, std::shared_ptr<Journal> journal,
+                                 std::shared_ptr<CaptureService> capture);
 
 /// One line of vsock-fetch.out.
 std::string fetch_line(const wire::FetchTask& task, const Result<FetchResult>& outcome);

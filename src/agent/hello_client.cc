@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "agent/boot.h"
+#include "agent/capture.h"
 #include "agent/cloud_init.h"
 #include "agent/journal.h"
 #include "agent/machine.h"
@@ -29,6 +30,7 @@ constexpr std::size_t kPiece = 4096;
 struct Client {
   std::shared_ptr<const Settings> settings;
   Result<void> network;
+  std::shared_ptr<CaptureService> capture;
   std::string nonce = {};  // of the stages that the journal holds
   std::shared_ptr<Journal> journal = {};
 };
@@ -114,15 +116,19 @@ asio::awaitable<Result<void>> send_journal(Shared session) {
   }
 }
 
-asio::awaitable<Result<void>> read_acks(Shared session, std::shared_ptr<const Settings> settings) {
+asio::awaitable<Result<void>> read_host(Shared session, std::shared_ptr<Client> client) {
   for (;;) {
     auto message = co_await receive(session);
     if (!message) co_return fail(std::move(message).error());
+    if (const auto* changed = std::get_if<wire::Ports>(&*message)) {
+      client->capture->set_ports(changed->ports);
+      continue;
+    }
     const auto* ack = std::get_if<wire::HeartbeatAck>(&*message);
     if (ack == nullptr) co_return fail("the host sent a second welcome");
     session->acknowledged =
         std::max(session->acknowledged, std::min(ack->seq, session->sent_heartbeats));
-    if (settings->set_clock) follow_host(ack->time_ms, ack->entropy);
+    if (client->settings->set_clock) follow_host(ack->time_ms, ack->entropy);
   }
 }
 
@@ -132,8 +138,10 @@ std::shared_ptr<Journal> journal_for(Client& client, const wire::Welcome& welcom
   if (client.journal && client.nonce == welcome.nonce) return client.journal;
   client.nonce = welcome.nonce;
   client.journal = std::make_shared<Journal>(executor);
-  asio::co_spawn(executor, run_stages(client.settings, welcome, client.network, client.journal),
-                 asio::detached);
+  asio::co_spawn(
+      executor,
+      run_stages(client.settings, welcome, client.network, client.journal, client.capture),
+      asio::detached);
   return client.journal;
 }
 
@@ -149,8 +157,9 @@ asio::awaitable<Result<void>> run_session(std::shared_ptr<Client> client, bool* 
   *welcomed = true;
   if (client->settings->set_clock) follow_host(session->welcome.time_ms, session->welcome.entropy);
   log(LogLevel::info, "welcomed by the host");
+  if (session->welcome.capture) client->capture->set_ports(session->welcome.capture->ports);
   session->journal = journal_for(*client, session->welcome, session->stream.get_executor());
-  auto ended = co_await (send_journal(session) || read_acks(session, client->settings));
+  auto ended = co_await (send_journal(session) || read_host(session, client));
   if (ended.index() == 0) co_return std::get<0>(std::move(ended));
   co_return std::get<1>(std::move(ended));
 }
@@ -159,7 +168,9 @@ asio::awaitable<Result<void>> run_session(std::shared_ptr<Client> client, bool* 
 
 asio::awaitable<void> run_hello(std::shared_ptr<const Settings> settings, Result<void> network) {
   const auto client =
-      std::make_shared<Client>(Client{.settings = settings, .network = std::move(network)});
+      std::make_shared<Client>(Client{.settings = settings,
+                                      .network = std::move(network),
+                                      .capture = std::make_shared<CaptureService>(settings)});
   asio::steady_timer timer(co_await asio::this_coro::executor);
   milliseconds wait = settings->reconnect_first;
   std::string last_cause;

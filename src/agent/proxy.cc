@@ -49,39 +49,37 @@ asio::awaitable<bool> copy(std::shared_ptr<Relay> pair, bool leftward) {
   co_return true;
 }
 
-/// A TCP peer sees a reset, not an end that could pass for the answer's.
-void reset(Stream& stream) {
-  error_code ignored;
-  stream.set_option(asio::socket_base::linger(true, 0), ignored);
-  stream.close(ignored);
-}
-
 /// A failed direction ends both at once: the other one's waits end, and new ones find the streams
 /// closed.
 asio::awaitable<void> copy_or_reset(std::shared_ptr<Relay> pair, bool leftward) {
   const bool whole = co_await copy(pair, leftward);
   if (whole) co_return;
-  reset(pair->left);
-  reset(pair->right);
+  reset_stream(pair->left);
+  reset_stream(pair->right);
 }
 
-struct Counter {
-  explicit Counter(const asio::any_io_executor& executor)
-      : freed(executor, asio::steady_timer::time_point::max()) {}
-  std::size_t open = 0;
-  asio::steady_timer freed;  // cancelled when a connection has ended
-};
-
-asio::awaitable<void> serve(Stream client, Endpoint door, std::shared_ptr<Counter> counter) {
+asio::awaitable<void> serve(Stream client, Endpoint door) {
   auto connected = co_await connect_stream(door, kDoorLimit);
   if (connected) {
     co_await relay(std::move(client), std::move(*connected));
   } else {
     log(LogLevel::warning, "proxy: {}", connected.error().message);
-    reset(client);
+    reset_stream(client);
   }
-  --counter->open;
-  counter->freed.cancel();
+}
+
+/// Gives its place back however it ends.
+asio::awaitable<void> serve_in_place(Stream client, std::shared_ptr<Places> places,
+                                     ServeStream serve) {
+  struct Place {
+    std::shared_ptr<Places> places;
+    ~Place() {
+      ++places->free;
+      places->freed.cancel();
+    }
+  };
+  const Place place{std::move(places)};
+  co_await serve(std::move(client));
 }
 
 Result<Acceptor> listen_loopback(const asio::any_io_executor& executor, std::uint16_t port) {
@@ -104,24 +102,31 @@ Result<Acceptor> listen_loopback(const asio::any_io_executor& executor, std::uin
   return acceptor;
 }
 
-asio::awaitable<void> accept_all(Acceptor acceptor, Endpoint door) {
+}  // namespace
+
+void reset_stream(Stream& stream) {
+  error_code ignored;
+  stream.set_option(asio::socket_base::linger(true, 0), ignored);
+  stream.close(ignored);
+}
+
+asio::awaitable<void> accept_each(std::shared_ptr<Acceptor> acceptor,
+                                  std::shared_ptr<Places> places, ServeStream serve) {
   const auto executor = co_await asio::this_coro::executor;
-  const auto counter = std::make_shared<Counter>(executor);
   asio::steady_timer pause(executor);
-  for (;;) {
-    while (counter->open >= kProxyConnections) co_await counter->freed.async_wait(as_result);
-    auto [error, client] = co_await acceptor.async_accept(as_result);
+  while (acceptor->is_open()) {
+    while (places->free <= 0) co_await places->freed.async_wait(as_result);
+    auto [error, client] = co_await acceptor->async_accept(as_result);
     if (error) {  // out of descriptors or memory: others must end first
+      if (!acceptor->is_open()) co_return;
       pause.expires_after(kRetry);
       co_await pause.async_wait(as_result);
       continue;
     }
-    ++counter->open;
-    asio::co_spawn(executor, serve(std::move(client), door, counter), asio::detached);
+    --places->free;
+    asio::co_spawn(executor, serve_in_place(std::move(client), places, serve), asio::detached);
   }
 }
-
-}  // namespace
 
 asio::awaitable<void> relay(Stream left, Stream right) {
   using asio::experimental::awaitable_operators::operator&&;
@@ -134,7 +139,11 @@ asio::awaitable<void> run_proxy(std::uint16_t port, Endpoint door) {
   asio::steady_timer pause(executor);
   for (bool told = false;; told = true) {
     auto acceptor = listen_loopback(executor, port);
-    if (acceptor) co_await accept_all(std::move(*acceptor), door);
+    if (acceptor) {
+      co_await accept_each(std::make_shared<Acceptor>(std::move(*acceptor)),
+                           std::make_shared<Places>(executor, kProxyConnections),
+                           [door](Stream client) { return serve(std::move(client), door); });
+    }
     if (!acceptor && !told) log(LogLevel::warning, "proxy: {}", acceptor.error().message);
     pause.expires_after(kRetry);
     co_await pause.async_wait(as_result);

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who in the guest made a connection: what the agent tells the door for the audit. It is the
+// guest's claim and no more.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "agent/names.h"
+#include "base/fd.h"
+
+namespace pinhole::agent {
+
+/// A TCP connection as its client sees it; IPv4 addresses as ::ffff:a.b.c.d.
+struct ConnectionEnds {
+  Address6 client{};
+  std::uint16_t client_port = 0;
+  Address6 destination{};
+  std::uint16_t destination_port = 0;
+};
+
+/// What could be found out.
+struct ClientHint {
+  std::optional<std::uint32_t> uid = {};
+  std::optional<int> pid = {};
+  std::string program = {};  // the process's comm
+};
+
+/// `program="curl"; uid=1000; pid=123`, without what is not known; bytes of the program's name that
+/// could mislead are '_'.
+std::string hint_text(const ClientHint& hint);
+
+class ClientFinder {
+ public:
+  /// In bounded time: a guest with very many processes or open files gets hints without a pid.
+  ClientHint find(const ConnectionEnds& ends);
+
+ private:
+  struct Socket {
+    std::uint32_t uid;
+    std::uint32_t inode;
+  };
+  std::optional<Socket> ask_kernel(const ConnectionEnds& ends);
+  std::optional<int> find_process(const Socket& socket);
+
+  Fd netlink_;
+  std::deque<int> recent_;  // processes that were found, the newest first
+};
+
+}  // namespace pinhole::agent
