@@ -21,6 +21,36 @@ TEST(Denials, AreATableWithTheLineThatWouldAllowEach) {
   EXPECT_THAT(denial_lines({}), ElementsAre());
 }
 
+TEST(Denials, OfARunNameTheFlagTheProgramsAndWhatElseHelps) {
+  const std::vector<audit::DeniedGroup> groups{{.host = "a.test",
+                                                .code = "denied_by_policy",
+                                                .rule = "default",
+                                                .count = 2,
+                                                .allow = "allow:  - GET https://a.test/x",
+                                                .port = 443,
+                                                .flag = "--allow a.test",
+                                                .programs = {"curl", "p\x1bp"}},
+                                               {.host = "2001:db8::1",
+                                                .code = "denied_by_policy",
+                                                .rule = "p.yaml:7",
+                                                .count = 1,
+                                                .allow = "narrow the rule at p.yaml:7",
+                                                .port = 22,
+                                                .advice = "git over https"}};
+  EXPECT_THAT(
+      denial_lines(groups, 10, Suggest::flag),
+      ElementsAre("refused at the door: 3",
+                  "       2  a.test                           denied_by_policy   --allow "
+                  "a.test  (by curl, p\\x1bp)",
+                  "       1  [2001:db8::1]:22                 denied_by_policy   narrow the "
+                  "rule at p.yaml:7",
+                  "          git over https"));
+  const boost::json::object first = denials_json(groups).at(0).as_object();
+  EXPECT_EQ(first.at("port"), 443);
+  EXPECT_EQ(first.at("flag"), "--allow a.test");
+  EXPECT_EQ(first.at("programs"), (boost::json::array{"curl", "p\x1bp"}));
+}
+
 TEST(Denials, OfSelfTestsAreLeftOut) {
   std::vector<audit::DeniedGroup> groups;
   for (const char* host : {"denied.pinhole.internal", "a.test", "denied.pinhole.internal:443",

@@ -262,6 +262,39 @@ TEST_P(Captured, Http2WithoutTlsIsDecidedTheSameWay) {
   EXPECT_THAT(seen_.all(), Not(HasSubstr("wget")));
 }
 
+TEST(CapturedOnOtherPorts, IsAnsweredInsideWhereARuleMeansRequests) {
+  Origin origin(testing::answer_each([](const std::string&) { return testing::ok("x"); }));
+  Proxy proxy(
+      {.policy = fmt::format(
+           "version: 1\negress: {{allow: [\"http://origin.test:8080\", tcp://db.test:5432]}}\n"
+           "internal: [\"origin.test:8080 -> 127.0.0.1:{}\"]\n",
+           origin.port()),
+       .authority = true});
+  for (const auto& [host, status] :
+       {std::pair("origin.test:8080", 200), {"other.test:8080", 403}}) {
+    Peer peer = proxy.connect();
+    peer.send(connect_to(host) + get("/", host));
+    EXPECT_EQ(peer.read_until("\r\n\r\n"), kEstablished) << host;
+    EXPECT_EQ(read_answer(peer).status(), status) << host;
+  }
+  Peer raw = proxy.connect();
+  raw.send(connect_to("other.test:5432"));
+  EXPECT_EQ(read_answer(raw).status(), 403);
+}
+
+TEST(CapturedOnOtherPorts, WithoutAnAuditRecordNothingIsSentEither) {
+  Origin origin(testing::answer_each([](const std::string&) { return testing::ok("x"); }));
+  Proxy proxy({.policy = testing::policy_for(origin.port(), "origin.test"), .audit = "/dev/full"});
+  Peer allowed = proxy.connect();
+  allowed.send(connect_to("origin.test:80") + get("/"));
+  EXPECT_EQ(read_answer(allowed).status(), 503);
+  Peer refused = proxy.connect();
+  refused.send(connect_to("other.test:80") + get("/", "other.test"));
+  EXPECT_EQ(refused.read_until("\r\n\r\n"), kEstablished);
+  EXPECT_THAT(read_answer(refused).body, HasSubstr(R"("code":"audit_unavailable")"));
+  EXPECT_EQ(origin.connections(), 0);
+}
+
 TEST(CapturedTls, OnPort80IsDecidedAsHttpsAndRefusedWithoutAnAuthority) {
   const auto policy = [](std::uint16_t port) {
     return fmt::format(
