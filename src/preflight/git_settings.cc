@@ -63,7 +63,12 @@ bool is_plain_url(std::string_view url) {
   for (const std::string_view scheme : {"https://", "http://", "ssh://", "git://"}) {
     if (url.starts_with(scheme)) return url.size() > scheme.size() && url[scheme.size()] != '-';
   }
-  return url.starts_with("git@") && !url.contains("://");
+  if (url.contains("://")) return false;
+  // A repository on this host runs nothing of its own config when one fetches from it.
+  for (const std::string_view start : {"git@", "/", "./", "../"}) {
+    if (url.starts_with(start)) return true;
+  }
+  return false;
 }
 
 bool is_plain_value(std::string_view text, Value value) {

@@ -70,6 +70,7 @@ std::vector<GuardFinding> compare(const GuardScan& before, const GuardScan& afte
     if (told.insert(path).second) findings.push_back({.path = path, .what = what, .why = why});
   };
   for (const GuardedName& name : after.names) {
+    if (!name.led_by.empty() && !known.contains(name.led_by)) continue;
     std::vector<std::string_view> fresh;
     for (auto at = after.files.lower_bound(name.path);
          at != after.files.end() && at->first.starts_with(name.path); ++at) {

@@ -169,6 +169,14 @@ TEST_F(Guard, LinksAreFoundByTheirNamesAndNotFollowedOutside) {
   EXPECT_THAT(found_since(before), ElementsAre("changed .idea", "new shared/launch.json"));
 }
 
+TEST_F(Guard, OfALinkThatIsNewTheLinkIsTold) {
+  in_work("sub/a", "x");
+  const GuardScan before = scan();
+  in_work("sub/b", "x");
+  fs::create_directory_symlink("sub", work(".idea"));
+  EXPECT_THAT(found_since(before), ElementsAre("new .idea"));
+}
+
 TEST_F(Guard, WhatAHostileGuestLeavesHoldsNobodyUp) {
   fs::create_directories(work(".git"));
   ASSERT_EQ(::mkfifo(work(".envrc").c_str(), 0600), 0);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <deque>
 #include <set>
+#include <utility>
 
 #include "base/sha256.h"
 #include "base/strings.h"
@@ -124,12 +125,15 @@ class Walk {
     const auto config = top_.read(below(folder.path, "config"), kLargestRead);
     if (!config) return;
     const NamedPaths named = named_paths(*config);
+    const std::string by = below(folder.path, "config");
     for (const std::string& path : named.hooks) {
-      add_named({.path = parent_of(folder.path), .why = std::string(kGitHooks)}, path,
+      add_named({.path = parent_of(folder.path), .why = std::string(kGitHooks), .led_by = by}, path,
                 Content::git_hooks);
     }
-    for (const std::string& path : named.included)
-      add_named({.path = folder.path, .why = std::string(kGitConfig)}, path, Content::git_config);
+    for (const std::string& path : named.included) {
+      add_named({.path = folder.path, .why = std::string(kGitConfig), .led_by = by}, path,
+                Content::git_config);
+    }
   }
 
   /// By a config of git's, from a folder. The top of the workspace, or what lies outside of it, is not ours to guard.
@@ -147,7 +151,7 @@ class Walk {
     collect(name.path, *look, content, 0);
     if (look->kind != GuestDir::Kind::link || links >= kMostLinks) return;
     // The link itself cannot be mounted over: what it leads to is guarded, and a change of the link is found.
-    name.path = joined(parent_of(name.path), look->target);
+    name.led_by = std::exchange(name.path, joined(parent_of(name.path), look->target));
     if (!name.path.empty()) add(std::move(name), content, links + 1);
   }
 

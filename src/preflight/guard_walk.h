@@ -20,6 +20,8 @@ struct GuardedName {
   std::string path;  // below the workspace
   std::string why;
   bool read_only = true;
+  std::string led_by =
+      {};  // the link or git config that leads there; where that is new, it is what is told
   bool operator==(const GuardedName&) const = default;
 };
 
