@@ -3,7 +3,7 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo up down rm ls status logs audit exec verify doctor image seed trust policy pep vsockd supervise version"
+_pinhole_commands="demo run shell forward up down rm ls status logs audit exec verify doctor image seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [seed]="build inspect"
@@ -12,8 +12,12 @@ declare -gA _pinhole_subcommands=(
 )
 declare -gA _pinhole_options=(
   [demo]="--json --keep --accel"
-  [up]="--image --disk --cpus --memory --workspace --no-workspace --no-markers --policy --config --no-config --trust
-        --user-data --fetch --accel --reset-efi-vars --quiet"
+  [up]="--image --disk --cpus --memory --workspace --no-workspace --no-markers --guard --no-capture --policy --config --no-config --trust
+        --user-data --fetch --boot --accel --reset-efi-vars --quiet"
+  [run]="--use --allow --secret --env --timeout --keep --no-terminal --image --cpus --memory --workspace --no-workspace --guard
+        --no-capture --policy --config --no-config --trust --boot --accel"
+  [shell]="--root --env"
+  [forward]=""
   [down]="--force --json"
   [rm]="--force"
   [ls]="--json"
@@ -23,7 +27,7 @@ declare -gA _pinhole_options=(
   ["audit tail"]="--file --json --lines --follow"
   ["audit query"]="--file --json --host --code --rule --action --method --since --until --limit"
   ["audit verify"]="--file --json --head"
-  [exec]="--uid --cwd --env"
+  [exec]="--uid --gid --cwd --env --terminal --no-terminal"
   [verify]="--json"
   [doctor]="--json"
   [image]=""
@@ -65,15 +69,18 @@ _pinhole_value() {
     *" --accel") _pinhole_offer -W "auto kvm tcg" ;;
     *" --log-level") _pinhole_offer -W "error warning info debug" ;;
     "policy "*" --vm") _pinhole_offer -W "$(_pinhole_names ls)" ;;
-    "up --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
-    "up --workspace" | "up -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
-    "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "pep --"token-file | "pep --"placeholders | "vsockd --"socket | \
+    "up --boot" | "run --boot") _pinhole_offer -W "auto efi direct" ;;
+    *" --guard") _pinhole_offer -W "off warn strict" ;;
+    "up --image" | "run --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
+    "up --workspace" | "up -w" | "run --workspace" | "run -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
+    "run --"policy | "run --"config | "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "pep --"token-file | "pep --"placeholders | "vsockd --"socket | \
       "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
     "audit "*" --file") _pinhole_offer_files -f ;;
     "audit query --action") _pinhole_offer -W "allow deny intercept tunnel raw" ;;
     "audit "*" --"host | "audit "*" --"code | "audit "*" --"rule | "audit "*" --"method | "audit "*" --"since | \
       "audit "*" --"until | "audit "*" --"limit | "audit "*" --"lines | "audit "*" -n" | "audit "*" --"head) COMPREPLY=() ;;
-    "up --"cpus | "up --"memory | "up --"trust | "policy reload --trust" | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
+    "run --"use | "run --"allow | "run --"secret | "run --"env | "run --"timeout | "run --"cpus | "run --"memory | "run --"trust | \
+      "shell --"env | "exec --"gid | "up --"cpus | "up --"memory | "up --"trust | "policy reload --trust" | "up --"fetch | "exec --"uid | "exec --"cwd | "exec --"env | \
       "seed build --"image-hash | "seed build --"instance-id | "seed build --"hostname | "pep --"foreign-keys | \
       "pep --"listen | "pep --"vm | "pep --"boot | "pep --"image | "pep --"control-fd | "vsockd --"socket-fd | \
       "vsockd --"vhost-fd | "vsockd --"control-fd | "vsockd --"base-fd | "vsockd --"ports | "vsockd --"cid) COMPREPLY=() ;;
@@ -111,7 +118,7 @@ _pinhole() {
     return
   fi
   case $command in
-    up | down | rm | status | logs | exec | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
+    up | down | rm | status | logs | exec | shell | forward | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "image build") _pinhole_offer_files -f -W base ;;
     "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "seed build" | "seed inspect") _pinhole_offer_files -f ;;

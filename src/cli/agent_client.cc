@@ -2,6 +2,8 @@
 #include "cli/agent_client.h"
 
 #include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "sys/raw_terminal.h"
 #include "sys/unix_socket.h"
 
 namespace pinhole::cli {
@@ -20,6 +23,31 @@ using std::chrono::steady_clock;
 
 /// More than the guest takes at once waits in stdin, not here.
 constexpr std::size_t kMostUnsent = 256 << 10;
+constexpr std::chrono::seconds kTwice{2};  // between two Ctrl-C that mean "enough"
+constexpr char kCtrlC = 3;
+
+Error interrupted() {
+  return {.message = "interrupted", .exit_status = 130, .code = "interrupted"};
+}
+
+/// What travels beside a request and its reply.
+struct Streams {
+  bool input = false, output = false, errors = false, half_close = false;
+};
+struct StreamsOf {
+  Streams operator()(const wire::ExecRequest&) const {
+    return {.input = true, .output = true, .errors = true};
+  }
+  Streams operator()(const wire::DialRequest&) const {
+    return {.input = true, .output = true, .half_close = true};
+  }
+  Streams operator()(const wire::ReadFilesRequest&) const { return {.output = true}; }
+  Streams operator()(const wire::WriteFilesRequest&) const { return {.input = true}; }
+  template <typename Other>
+  Streams operator()(const Other&) const {
+    return {};
+  }
+};
 
 /// One exchange: frames out, frames in, until the reply. The socket never blocks us: what the guest does not take or does
 /// not say ends with a deadline.
@@ -35,9 +63,10 @@ class Exchange {
 
   Result<wire::Reply> run(const wire::Request& request) {
     PINHOLE_TRY(const std::string json, wire::serialise(request));
-    is_exec_ = std::holds_alternative<wire::ExecRequest>(request);
+    streams_ = std::visit(StreamsOf(), request);
     queue(wire::FrameType::request, json);
-    if (is_exec_ && options_.input_fd < 0) PINHOLE_TRY_VOID(queue_input());
+    if (!streams_.input) options_.input_fd = -1;
+    if (streams_.input && options_.input_fd < 0) PINHOLE_TRY_VOID(queue_input());
     for (;;) {
       PINHOLE_TRY(const auto frame, frames_.next());
       if (!frame) {
@@ -92,11 +121,13 @@ class Exchange {
     // stdin is read only while the guest has room for it.
     const bool want_input = options_.input_fd >= 0 && window_ > 0 && unsent_.size() < kMostUnsent;
     const short events = unsent_.empty() ? POLLIN : POLLIN | POLLOUT;
-    std::array<pollfd, 2> waited{
-        {{socket_.get(), events, 0}, {want_input ? options_.input_fd : -1, POLLIN, 0}}};
+    std::array<pollfd, 3> waited{{{socket_.get(), events, 0},
+                                  {want_input ? options_.input_fd : -1, POLLIN, 0},
+                                  {options_.signal_fd, POLLIN, 0}}};
     if (::poll(waited.data(), waited.size(), time_left()) < 0 && errno != EINTR)
       return fail("cannot wait for the guest: {}", errno_text(errno));
-    if (waited[1].revents != 0) forward_input();
+    if (waited[2].revents != 0) PINHOLE_TRY_VOID(forward_signal());
+    if (waited[1].revents != 0) PINHOLE_TRY_VOID(forward_input());
     if ((waited[0].revents & POLLOUT) != 0) write_some();
     if ((waited[0].revents & ~POLLOUT) != 0) return read_some();
     return {};
@@ -122,27 +153,59 @@ class Exchange {
   }
 
   /// A program that ended before it read everything is no error: its reply is on the way.
-  void forward_input() {
+  Result<void> forward_input() {
     std::array<char, 16384> chunk;
     const ssize_t n =
         ::read(options_.input_fd, chunk.data(), std::min<std::size_t>(chunk.size(), window_));
-    if (n < 0 && errno == EINTR) return;
+    if (n < 0 && errno == EINTR) return {};
     const auto type = n > 0 ? wire::FrameType::stdin_data : wire::FrameType::stdin_eof;
     const std::string_view bytes(chunk.data(), n > 0 ? static_cast<std::size_t>(n) : 0);
     window_ -= static_cast<std::uint32_t>(bytes.size());
     queue(type, bytes);
     if (n <= 0) options_.input_fd = -1;
+    if (options_.terminal_fd >= 0 && bytes == std::string_view(&kCtrlC, 1)) return enough();
+    return {};
+  }
+
+  /// The second time in a row.
+  Result<void> enough() {
+    const auto now = steady_clock::now();
+    if (interrupted_at_ && now - *interrupted_at_ < kTwice) return fail(interrupted());
+    interrupted_at_ = now;
+    return {};
+  }
+
+  Result<void> forward_signal() {
+    signalfd_siginfo info{};
+    if (::read(options_.signal_fd, &info, sizeof(info)) != sizeof(info)) return {};
+    const int number = static_cast<int>(info.ssi_signo);
+    if (number == SIGWINCH) {
+      if (const auto size = sys::terminal_size(options_.terminal_fd))
+        unsent_ += wire::encode_resize({.rows = size->rows, .columns = size->columns});
+      return {};
+    }
+    unsent_ += wire::encode_signal(number);
+    return number == SIGINT ? enough() : Result<void>();
+  }
+
+  /// What the guest's terminal says of a Ctrl-C by itself is no sign of life of the program.
+  void heard(std::string_view output) {
+    if (output != "^C") interrupted_at_.reset();
   }
 
   Result<void> handle(const wire::Frame& frame) {
     const bool output =
-        frame.type == wire::FrameType::stdout_data || frame.type == wire::FrameType::stderr_data;
-    if (!is_exec_ || (!output && frame.type != wire::FrameType::window))
-      return fail("the guest's agent broke the protocol");
+        (streams_.output && frame.type == wire::FrameType::stdout_data) ||
+        (streams_.errors && frame.type == wire::FrameType::stderr_data) ||
+        (streams_.half_close && frame.type == wire::FrameType::stdout_eof && frame.payload.empty());
+    const bool window = streams_.input && frame.type == wire::FrameType::window;
+    if (!output && !window) return fail("the guest's agent broke the protocol");
     // However fast it talks, it gets no more time than it has.
     if (steady_clock::now() >= deadline_) return check_time();
-    if (output)
+    if (output) {
+      if (options_.terminal_fd >= 0) heard(frame.payload);
       return options_.output ? options_.output(frame.type, frame.payload) : Result<void>();
+    }
     PINHOLE_TRY(const std::uint32_t more, wire::decode_window(frame.payload));
     // It gives back what it took, nothing else.
     if (more == 0 || more > wire::kStdinWindow - window_)
@@ -169,7 +232,8 @@ class Exchange {
   wire::FrameReader frames_;
   std::string unsent_;
   std::uint32_t window_ = wire::kStdinWindow;
-  bool is_exec_ = false;
+  std::optional<steady_clock::time_point> interrupted_at_;
+  Streams streams_;
 };
 
 }  // namespace

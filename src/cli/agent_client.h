@@ -15,13 +15,20 @@
 
 namespace pinhole::cli {
 
-/// Where an exec's output goes, as it comes.
+/// Where the output of an exec, of what was dialled (its end too: stdout_eof, without bytes) or of
+/// read-files goes, as it comes.
 using OutputSink = std::function<Result<void>(wire::FrameType stream, std::string_view bytes)>;
 
 struct AgentOptions {
   std::chrono::milliseconds limit = std::chrono::seconds(60);
   std::string input = {};  // stdin of an exec, at most wire::kStdinWindow bytes
   int input_fd = -1;       // or a descriptor to read it from
+  /// A signalfd, borrowed: what comes by it goes to the program, SIGWINCH as the new size of
+  /// `terminal_fd`. A second SIGINT within two seconds ends the exchange (code "interrupted").
+  int signal_fd = -1;
+  /// A raw terminal, where the program has one too. Two Ctrl-C within two seconds, with nothing said
+  /// between them, end the exchange: so does nobody wait for ever for a guest that hangs.
+  int terminal_fd = -1;
   OutputSink output = {};
   /// From the first byte of a message to its last: the agent writes messages whole, and a machine may be paused meanwhile.
   std::chrono::milliseconds frame_limit = std::chrono::minutes(2);

@@ -38,6 +38,9 @@ int run(int argc, char** argv);
 
 // One per file: command_<name>.cc.
 void add_demo(Commands& commands);
+void add_run(Commands& commands);
+void add_shell(Commands& commands);
+void add_forward(Commands& commands);
 void add_up(Commands& commands);
 void add_down(Commands& commands);
 void add_ls(Commands& commands);

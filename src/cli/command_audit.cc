@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cmath>
+#include <optional>
 #include <ranges>
 
 #include <boost/json.hpp>
@@ -41,10 +42,21 @@ struct Words {
   bool follow = false, as_json = false;
 };
 
-/// audit.jsonl of the VM, of --file FILE, or of the folder that --file names.
+/// What a VM of `run` has left.
+std::optional<fs::path> log_of_run(const std::string& name) {
+  const auto paths = config::user_paths();
+  if (!paths || !config::valid_vm_name(name)) return std::nullopt;
+  std::error_code error;
+  fs::path log = paths->runs / name / "audit.jsonl";
+  if (!fs::exists(log, error)) return std::nullopt;
+  return log;
+}
+
+/// audit.jsonl of the VM, of a run, of --file FILE, or of the folder that --file names.
 Result<fs::path> log_of(const Words& words) {
   if (words.file.empty()) {
     PINHOLE_TRY(const std::string name, name_or_only(words.name));
+    if (auto kept = log_of_run(name)) return *std::move(kept);
     PINHOLE_TRY(const Vm vm, find_vm(name));
     return vm.paths.audit_log;
   }
@@ -268,7 +280,7 @@ Result<int> verify(Words words) {
   }
   PINHOLE_TRY(const fs::path path, log_of(words));
   const std::size_t given = heads.size();
-  if (words.file.empty()) {
+  if (words.file.empty() && !log_of_run(words.name)) {
     PINHOLE_TRY(const std::string name, name_or_only(words.name));
     PINHOLE_TRY(const Vm vm, find_vm(name));
     for (audit::Head& head : heads_in(vm.paths.status_log)) heads.push_back(std::move(head));

@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "cli/app.h"
 #include "cli/denials.h"
+#include "cli/guard.h"
 #include "cli/terminal.h"
 #include "cli/vm_access.h"
 #include "config/vm_plan.h"
@@ -158,9 +159,13 @@ Result<int> down(const std::string& name, bool force, bool as_json) {
   if (stopped) {
     groups = without_self_tests(audit::denials_of_last_boot(vm.paths.audit_log).value_or(groups));
   }
+  preflight::GuardOutcome guard;
+  if (const auto lock = sys::try_lock(vm.paths.lock); lock && *lock) guard = tell_guard(vm);
   if (as_json) {
-    print_json(json::serialize(
-        json::object{{"name", vm.name}, {"stopped", stopped}, {"denied", denials_json(groups)}}));
+    print_json(json::serialize(json::object{{"name", vm.name},
+                                            {"stopped", stopped},
+                                            {"denied", denials_json(groups)},
+                                            {"guard", guard_json(guard)}}));
     return 0;
   }
   print_line(stopped ? fmt::format("{}: stopped", vm.name)
@@ -173,21 +178,11 @@ Result<int> remove(const std::vector<std::string>& names, bool force) {
   for (const std::string& name : names) {
     PINHOLE_TRY(const Vm vm, find_vm(name));
     if (force) PINHOLE_TRY_VOID(stop_vm(vm, true));
-    {
-      PINHOLE_TRY(const auto lock, sys::try_lock(vm.paths.lock));
-      if (!lock) {
-        return fail(Error{
-            .message = fmt::format("VM \"{}\" is running", name),
-            .fix = fmt::format("pinhole down {0}, or at once: pinhole rm --force {0}", name)});
-      }
-      // Renamed first: a removal that is interrupted leaves no half VM under its name.
-      const auto doomed = vm.paths.dir.parent_path() / fmt::format(".removed-{}", name);
-      PINHOLE_TRY_VOID(sys::remove_tree(doomed));
-      std::error_code error;
-      std::filesystem::rename(vm.paths.dir, doomed, error);
-      if (error) return fail("cannot remove {}: {}", vm.paths.dir.string(), error.message());
-      PINHOLE_TRY_VOID(sys::remove_tree(doomed));
-      PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
+    PINHOLE_TRY(const bool removed, remove_vm(vm));
+    if (!removed) {
+      return fail(
+          Error{.message = fmt::format("VM \"{}\" is running", name),
+                .fix = fmt::format("pinhole down {0}, or at once: pinhole rm --force {0}", name)});
     }
     print_line(fmt::format("{}: removed", name));
   }

@@ -5,16 +5,26 @@
 #include "cli/terminal.h"
 
 namespace pinhole::cli {
+namespace {
 
-Result<preflight::GuardOutcome> close_guard(const Vm& vm) {
+Result<preflight::GuardOutcome> close(const Vm& vm) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   PINHOLE_TRY(auto outcome, preflight::close_guard(vm.paths.guard_snapshot,
                                                    preflight::quarantine_folder(paths, vm.name)));
   return outcome ? *std::move(outcome) : preflight::GuardOutcome();
 }
 
-void print_guard(const preflight::GuardOutcome& outcome) {
-  for (const std::string& line : preflight::guard_lines(outcome)) print_note(line);
+}  // namespace
+
+preflight::GuardOutcome tell_guard(const Vm& vm) {
+  auto outcome = close(vm);
+  if (!outcome) {
+    print_error(std::move(outcome).error().context(
+        "the workspace was not looked at for what this host would execute"));
+    return {};
+  }
+  for (const std::string& line : preflight::guard_lines(*outcome)) print_note(line);
+  return *std::move(outcome);
 }
 
 boost::json::array guard_json(const preflight::GuardOutcome& outcome) {

@@ -4,18 +4,14 @@
 
 #include <boost/json.hpp>
 
-#include "base/error.h"
 #include "cli/vm_access.h"
 #include "preflight/guard.h"
 
 namespace pinhole::cli {
 
-/// For a VM that does not run any more; once. Findings are moved away where its level says so. A VM that was not guarded
-/// has none.
-Result<preflight::GuardOutcome> close_guard(const Vm& vm);
-
-/// On stderr, like what the door refused.
-void print_guard(const preflight::GuardOutcome& outcome);
+/// For a VM that does not run any more (its lock is held, or it has just ended); the second time there is nothing left to
+/// tell. Findings are moved away where its level says so. Tells them on stderr, and what went wrong with that too.
+preflight::GuardOutcome tell_guard(const Vm& vm);
 /// [{"path", "what": "new" | "changed", "why", "moved_to"?, "not_moved"?}]
 boost::json::array guard_json(const preflight::GuardOutcome& outcome);
 

@@ -50,7 +50,10 @@ std::string_view waiting_for(std::string_view done) {
 
 class Report {
  public:
-  Report(const config::VmPlan& plan, bool quiet) : plan_(plan), quiet_(quiet) { show("starting"); }
+  Report(const config::VmPlan& plan, const LaunchWords& words)
+      : plan_(plan), quiet_(words.quiet || (words.brief && !fancy(2))), brief_(words.brief) {
+    show("starting");
+  }
 
   /// True when the VM is up.
   Result<bool> line(std::string_view text) {
@@ -79,7 +82,7 @@ class Report {
     const double seconds =
         ms != nullptr && ms->is_int64() ? static_cast<double>(ms->get_int64()) / 1000 : 0;
     const bool good = ok != nullptr && ok->is_bool() && ok->get_bool();
-    if (!quiet_) {
+    if (!quiet_ && !brief_) {
       progress_.done(fmt::format("  {} {:<10} {:>6.1f} s  {}", good ? "ok  " : "FAIL", name,
                                  seconds, printable(text_of(event, "detail"), 160)));
     }
@@ -87,7 +90,7 @@ class Report {
   }
 
   const config::VmPlan& plan_;
-  bool quiet_;
+  bool quiet_, brief_;
   bool policy_stands_ = false;
   bool secrets_told_ = false;
   Progress progress_;
@@ -110,10 +113,10 @@ void hand_over_secrets(const preflight::Prepared& prepared) {
 
 /// Reads the supervisor's report until the VM is up or has failed.
 Result<void> follow(const preflight::Prepared& prepared, int fd, sys::Process& supervisor,
-                    bool quiet) {
+                    const LaunchWords& words) {
   const config::VmPlan& plan = prepared.plan;
   const Interrupts interrupts;
-  Report report(plan, quiet);
+  Report report(plan, words);
   std::string received;
   std::array<char, 8192> chunk;
   for (;;) {
@@ -154,7 +157,7 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
   complete.make_authority = preflight::make_authority;
   PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, complete));
   for (const std::string& note : prepared.notes) print_note("note: " + printable(note));
-  if (!words.quiet)
+  if (!words.quiet && !words.brief)
     print_note(
         fmt::format("{}: {}", prepared.plan.name, printable(prepared.plan.accelerator_reason)));
   PINHOLE_TRY(auto report, sys::make_pipe());
@@ -175,7 +178,7 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
                           .may_gain_privileges = true}));
   report.second.reset();
   prepared.lock.reset();
-  PINHOLE_TRY_VOID(follow(prepared, report.first.get(), supervisor, words.quiet));
+  PINHOLE_TRY_VOID(follow(prepared, report.first.get(), supervisor, words));
   supervisor.release();
   return Vm{.name = prepared.plan.name, .paths = prepared.paths};
 }

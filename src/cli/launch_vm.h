@@ -16,6 +16,7 @@ inline constexpr int kLockFd = 4;
 
 struct LaunchWords {
   bool quiet = false;
+  bool brief = false;  // progress on a terminal only, and nothing of it stays
   /// The VM ends when this process does, however that happens.
   bool tied = false;
 };

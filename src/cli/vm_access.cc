@@ -5,6 +5,7 @@
 
 #include <fmt/ranges.h>
 
+#include "cli/guard.h"
 #include "sys/files.h"
 
 namespace pinhole::cli {
@@ -71,6 +72,21 @@ Result<std::string> name_or_only(const std::string& name) {
   return fail(Error{.message = "there are several VMs; which one?",
                     .fix = "name it (pinhole ls shows them)",
                     .exit_status = 2});
+}
+
+Result<bool> remove_vm(const Vm& vm) {
+  PINHOLE_TRY(const auto lock, sys::try_lock(vm.paths.lock));
+  if (!lock) return false;
+  tell_guard(vm);  // nobody could any more
+  // Renamed first: a removal that is interrupted leaves no half VM under its name.
+  const auto doomed = vm.paths.dir.parent_path() / fmt::format(".removed-{}", vm.name);
+  PINHOLE_TRY_VOID(sys::remove_tree(doomed));
+  std::error_code error;
+  fs::rename(vm.paths.dir, doomed, error);
+  if (error) return fail("cannot remove {}: {}", vm.paths.dir.string(), error.message());
+  PINHOLE_TRY_VOID(sys::remove_tree(doomed));
+  PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
+  return true;
 }
 
 Result<bool> stop_vm(const Vm& vm, bool force) {

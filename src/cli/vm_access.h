@@ -25,6 +25,9 @@ Result<supervisor::ControlClient> connect(const Vm& vm);
 /// Where nothing was named: the only VM there is, or an error.
 Result<std::string> name_or_only(const std::string& name);
 
+/// Removes a VM that does not run, with its disk and logs. False: it runs.
+Result<bool> remove_vm(const Vm& vm);
+
 /// Stops a VM and waits until nothing of it is left. False: it was not running.
 Result<bool> stop_vm(const Vm& vm, bool force);
 

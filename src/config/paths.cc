@@ -29,6 +29,7 @@ Result<Paths> user_paths() {
       .images = data / "images",
       .vms = state / "vms",
       .state = state,
+      .runs = state / "runs",
       .runtime = runtime.empty() ? fs::path(fmt::format("/tmp/pinhole-{}", user.uid))
                                  : runtime / "pinhole",
       .config = xdg("XDG_CONFIG_HOME", user.home / ".config") / "pinhole",
@@ -60,6 +61,7 @@ VmPaths vm_paths(const Paths& paths, std::string_view name) {
   vm.disk = vm.dir / "disk.qcow2";
   vm.efi_vars = vm.dir / "efi-vars.fd";
   vm.seed = vm.dir / "seed.iso";
+  vm.initrd = vm.dir / "initrd";
   vm.lock = vm.dir / "lock";
   vm.authority = vm.dir / "authority";
   vm.status_log = vm.dir / "status.log";

@@ -17,6 +17,7 @@ struct Paths {
   fs::path images;   // $XDG_DATA_HOME/pinhole/images
   fs::path vms;      // $XDG_STATE_HOME/pinhole/vms
   fs::path state;    // $XDG_STATE_HOME/pinhole
+  fs::path runs;     // $XDG_STATE_HOME/pinhole/runs: audit logs that VMs of `run` have left
   fs::path runtime;  // $XDG_RUNTIME_DIR/pinhole, or /tmp/pinhole-UID where that is missing
   fs::path config;   // $XDG_CONFIG_HOME/pinhole
 };
@@ -34,7 +35,7 @@ Result<std::string> valid_vm_name(std::string_view name);
 /// The files of one VM. `socket folders` are apart by who may see them (ARCHITECTURE.md).
 struct VmPaths {
   fs::path dir;
-  fs::path plan, disk, efi_vars, seed, lock;
+  fs::path plan, disk, efi_vars, seed, initrd, lock;
   fs::path authority;  // folder: the PEP's certificate authority (pep/credentials.h)
   fs::path status_log, console_log, supervisor_log, boot_ok, vsock_fetch;
   fs::path guard_snapshot;  // guard.json: preflight/guard.h

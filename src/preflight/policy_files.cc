@@ -118,6 +118,7 @@ Result<Policies> gather_policies(const config::Paths& paths, const PolicySources
   const GuestFolders guests = guest_folders(paths, sources);
   for (const fs::path& file : sources.session)
     PINHOLE_TRY_VOID(add("session", file, guests.read(file, config::kLargestConfigFile)));
+  out.files.insert(out.files.end(), sources.session_texts.begin(), sources.session_texts.end());
 
   std::vector<policy::Layer> layers;
   std::vector<std::string> wanted;

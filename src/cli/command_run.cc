@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// pinhole run: a fresh VM for one command.
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+
+#include "audit/query.h"
+#include "base/printable.h"
+#include "base/strings.h"
+#include "cli/app.h"
+#include "cli/denials.h"
+#include "cli/ephemeral_vm.h"
+#include "cli/images.h"
+#include "cli/interrupts.h"
+#include "cli/launch_vm.h"
+#include "cli/policy_words.h"
+#include "cli/session_policy.h"
+#include "cli/terminal.h"
+#include "cli/vm_words.h"
+#include "sys/process.h"
+#include "sys/user.h"
+
+namespace pinhole::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr int kFailed = 125;
+constexpr int kTimedOut = 124;  // as timeout(1)
+constexpr std::chrono::seconds kGrace{10};
+constexpr std::chrono::seconds kTwice{2};
+
+struct RunWords {
+  VmWords vm;
+  SessionWords session;
+  std::vector<std::string> command, env;
+  std::uint64_t timeout_ms = 0;  // 0: none
+  bool keep = false, no_terminal = false;
+};
+
+/// Every failure of ours has the status that no command uses.
+Error ours(Error error) {
+  if (error.exit_status != 130 && error.exit_status != kUsageStatus) error.exit_status = kFailed;
+  return error;
+}
+
+Result<preflight::PrepareOptions> options_for(const RunWords& words, const config::Paths& paths) {
+  VmWords vm = words.vm;
+  // Most often somebody means the folder in which he stands.
+  vm.workspace_by_default = true;
+  PINHOLE_TRY(const std::string flags, session_policy(words.session));
+  PINHOLE_TRY(auto options, vm_options(vm, flags, paths));
+  options.name = "run-" + sys::random_hex(3);
+  options.markers = false;
+  options.ephemeral = !words.keep;
+  return options;
+}
+
+/// The command itself is a process of its own: it gives up what it does not need before it reads what
+/// the guest says, and this one stays to clean up.
+Result<sys::Process> start_command(const RunWords& words, const Vm& vm, bool workspace) {
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  std::vector<std::string> args = {
+      "exec", vm.name, "--uid", std::to_string(::getuid()), "--gid", std::to_string(::getgid())};
+  if (workspace) args.insert(args.end(), {"--cwd", "/workspace"});
+  for (const std::string& entry : words.env) args.insert(args.end(), {"--env", entry});
+  if (words.no_terminal) args.emplace_back("--no-terminal");
+  args.emplace_back("--");
+  args.insert(args.end(), words.command.begin(), words.command.end());
+  return sys::spawn({.program = self,
+                     .args = std::move(args),
+                     .environment = sys::whole_environment(),
+                     .descriptors = {{0, 0}, {1, 1}, {2, 2}}});
+}
+
+/// Waits for the command's end and passes on what is sent to this process alone: a terminal's Ctrl-C
+/// reaches both.
+class Watch {
+ public:
+  Watch(sys::Process& command, const Interrupts& interrupts, milliseconds limit)
+      : command_(command), interrupts_(interrupts) {
+    if (limit.count() > 0) deadline_ = steady_clock::now() + limit;
+  }
+
+  int status() {
+    for (;;) {
+      std::array<pollfd, 2> waited{{{command_.pidfd(), POLLIN, 0}, {interrupts_.fd(), POLLIN, 0}}};
+      const int ready = ::poll(waited.data(), waited.size(), time_left());
+      if (waited[0].revents != 0 && ready > 0) break;
+      if (waited[1].revents != 0 && ready > 0) take_signal();
+      if (deadline_ && steady_clock::now() >= *deadline_) time_is_up();
+    }
+    const auto ended = command_.wait_for(kGrace);
+    if (overdue_) return kTimedOut;
+    if (!ended) return kFailed;
+    return ended->signaled ? 128 + ended->value : ended->value;
+  }
+
+ private:
+  [[nodiscard]] int time_left() const {
+    if (!deadline_) return -1;
+    const auto left = std::chrono::ceil<milliseconds>(*deadline_ - steady_clock::now()).count();
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
+  }
+
+  /// First it is asked to end, then it is made to.
+  void time_is_up() {
+    if (overdue_) command_.signal(SIGKILL);
+    if (!overdue_) command_.signal(SIGTERM);
+    overdue_ = true;
+    deadline_ = steady_clock::now() + kGrace;
+  }
+
+  void take_signal() {
+    signalfd_siginfo info{};
+    if (::read(interrupts_.fd(), &info, sizeof(info)) != sizeof(info)) return;
+    const int number = static_cast<int>(info.ssi_signo);
+    const bool from_terminal = info.ssi_code == SI_KERNEL;
+    if (!from_terminal) command_.signal(number);
+    if (number != SIGINT) {
+      deadline_ = steady_clock::now() + kGrace;
+      return;
+    }
+    const auto now = steady_clock::now();
+    if (last_ && now - *last_ < kTwice) command_.signal(SIGKILL);
+    last_ = now;
+  }
+
+  sys::Process& command_;
+  const Interrupts& interrupts_;
+  std::optional<steady_clock::time_point> deadline_, last_;
+  bool overdue_ = false;
+};
+
+void tell_denials(const Vm& vm) {
+  const auto groups = audit::denials_of_last_boot(vm.paths.audit_log);
+  if (!groups) return;
+  for (const std::string& line : denial_lines(without_self_tests(*groups), 10, Suggest::flag))
+    print_note(line);
+}
+
+Result<int> run_in_vm(const RunWords& words) {
+  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+  sweep_ephemeral_vms(paths);
+  PINHOLE_TRY(const auto options, options_for(words, paths));
+  const Interrupts interrupts;
+  PINHOLE_TRY(const Vm vm, launch_vm(paths, options, {.brief = true, .tied = !words.keep}));
+  auto command = start_command(words, vm, options.request.workspace.has_value());
+  const int status =
+      command ? Watch(*command, interrupts, milliseconds(words.timeout_ms)).status() : kFailed;
+  if (words.keep) {
+    tell_denials(vm);
+    print_note(fmt::format("kept: pinhole shell {0}; when done: pinhole rm --force {0}", vm.name));
+    return status;
+  }
+  PINHOLE_TRY_VOID(stop_vm(vm, true));
+  tell_denials(vm);
+  PINHOLE_TRY_VOID(end_ephemeral_vm(paths, vm));
+  if (!command) return std::unexpected(std::move(command).error());
+  return status;
+}
+
+Result<int> run_command(const RunWords& words) {
+  auto status = run_in_vm(words);
+  if (!status) return fail(ours(std::move(status).error()));
+  return status;
+}
+
+}  // namespace
+
+void add_run(Commands& commands) {
+  CLI::App& command = commands.add(
+      "run",
+      "Run a command in a fresh VM that sees this folder and reaches what you allow, nothing else",
+      "  pinhole run -- npm test\n"
+      "  pinhole run --use npm -- npm install\n"
+      "  pinhole run --allow api.example.com --secret TOKEN@api.example.com -- ./agent\n"
+      "  pinhole run -- bash");
+  auto words = std::make_shared<RunWords>();
+  add_vm_words(command, words->vm);
+  command.add_option("--use", words->session.use, "a preset of rules: npm, pypi, debian, …")
+      ->expected(1);
+  command
+      .add_option("--allow", words->session.allow,
+                  "a host, or a rule as in a policy: \"GET https://api.example.com/v1/**\"")
+      ->expected(1);
+  command
+      .add_option("--secret", words->session.secret,
+                  "NAME@host: your variable NAME goes to that host, and never into the VM")
+      ->expected(1);
+  command.add_option("--env", words->env, "NAME=value; may be given again")->expected(1);
+  const std::map<std::string, std::uint64_t> units = {
+      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}};
+  command.add_option("--timeout", words->timeout_ms, "end it after this time, as in 90s or 10m")
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"));
+  command.add_flag("--keep", words->keep, "leave the VM running afterwards");
+  command.add_flag("-T,--no-terminal", words->no_terminal, "no terminal in the VM");
+  command.add_option("CMD", words->command, "the command, after --")->required();
+  commands.on(command, [words] { return run_command(*words); });
+}
+
+}  // namespace pinhole::cli

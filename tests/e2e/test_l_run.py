@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`pinhole run`, `shell` and `forward`, as somebody who types them sees them."""
+import hashlib
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import time
+import urllib.request
+
+import fcntl
+import pytest
+
+from conftest import BIN, BOOT_SECONDS, alive, pattern, processes_of, wait_until
+
+
+@pytest.fixture(scope="module")
+def project(home):
+    folder = home.root / "project"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "hello.txt").write_text("from the host\n")
+    return folder
+
+
+@pytest.fixture
+def run(home, project):
+    def call(*words, flags=(), input=None, text=True, timeout=BOOT_SECONDS, cwd=project, env=None):
+        return home.run("run", "--no-config", *flags, "--", *words, input=input, text=text, timeout=timeout, cwd=cwd, env=env)
+    return call
+
+
+def nothing_is_left(home):
+    return home.json("ls") == [] and processes_of(str(home.root / "run")) == [] and \
+        list((home.root / "run/pinhole").glob("run-*")) == []
+
+
+def test_the_commands_status_is_that_of_run(home, run):
+    done = run("sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+    assert nothing_is_left(home)
+
+
+def test_what_cannot_be_run_says_so(run):
+    done = run("no-such-command")
+    assert done.returncode == 127, done.stderr
+    assert "no-such-command" in done.stderr
+
+
+def test_the_folder_is_the_workspace_and_the_user_is_the_user(run, project):
+    done = run("sh", "-c", "pwd; id -u; sudo -n id -u; cat hello.txt; echo made > new.txt; stat -c %u new.txt; hostname; "
+                           "kill -TERM $$")
+    assert done.stdout.split("\n")[:5] == ["/workspace", str(os.getuid()), "0", "from the host", str(os.getuid())], done
+    assert done.returncode == 128 + 15
+    assert (project / "new.txt").read_text() == "made\n"
+    assert (project / "new.txt").stat().st_uid == os.getuid()
+
+
+def test_bytes_go_through_exactly(run):
+    data = pattern(48 << 20)
+    done = run("cat", input=data, text=False)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256(done.stdout).hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+def test_what_the_door_refused_is_told_with_the_flag_that_allows_it(home, run, policy, origin):
+    script = "curl -sS -m 20 -o /dev/null -w '%{http_code}\\n' http://refused.example/; curl -sS -m 20 http://origin.test/hello"
+    done = run("env", "-u", "http_proxy", "-u", "HTTP_PROXY", "-u", "https_proxy", "sh", "-c", script, flags=("--policy", policy))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "403\nhello from the origin\n", done
+    assert re.search(r"1  refused\.example:80 +denied_by_policy +--allow", done.stderr), done.stderr
+    # The log outlives the VM.
+    kept = sorted((home.root / "state/pinhole/runs").iterdir(), key=lambda folder: folder.stat().st_mtime)[-1]
+    records = home.json("audit", "query", kept.name)
+    assert {record["host"] for record in records if record.get("action") == "deny"} >= {"refused.example"}
+
+
+def test_flags_that_make_no_policy_start_nothing(home, run):
+    done = run("true", flags=("--allow", "not a host!"))
+    assert done.returncode in (2, 125), done.stderr
+    assert "flags" in done.stderr
+    assert nothing_is_left(home)
+
+
+def test_time_that_is_up_ends_it(home, run):
+    begun = time.monotonic()
+    done = run("sh", "-c", "trap '' TERM; while :; do sleep 1000; done", flags=("--timeout", "1s"))
+    assert done.returncode == 124, done
+    assert time.monotonic() - begun < 120
+    assert nothing_is_left(home)
+
+
+@pytest.mark.parametrize("whom", ["run", "supervise", "exec", "qemu-system"])
+def test_nothing_is_left_when_one_is_killed(home, project, whom):
+    command = subprocess.Popen([str(BIN / "pinhole"), "run", "--no-config", "--", "sh", "-c", "echo up; echo x > killed.txt; cat"],
+                               env=home.env, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout.readline() == b"up\n"
+    if whom == "run":
+        victim = command.pid
+    else:
+        vm = home.json("ls")[0]["name"]
+        marks = {"supervise": f"supervise\0{vm}", "exec": f"exec\0{vm}", "qemu-system": f"-name\0{vm}"}
+        victim = next(pid for pid in processes_of(marks[whom]))
+    os.kill(victim, signal.SIGKILL)
+    out, err = command.communicate(timeout=120)
+    assert command.returncode != 0
+    assert wait_until(lambda: processes_of(str(home.root / "run")) == [], 30)
+    assert (project / "killed.txt").read_text() == "x\n"
+    # The next one sweeps what a killed one could not.
+    done = home.run("run", "--no-config", "--", "true", timeout=BOOT_SECONDS, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert nothing_is_left(home)
+
+
+@pytest.fixture(scope="module")
+def vm(home, project):
+    home.ok("up", "desk", "--no-config", "--workspace", project, timeout=BOOT_SECONDS)
+    yield "desk"
+    home.run("rm", "--force", "desk", timeout=120)
+
+
+class Tmux:
+    """A real terminal that can be read."""
+
+    def __init__(self, home, *words):
+        self.socket = str(home.root / "tmux")
+        command = " ".join([str(BIN / "pinhole"), *words])
+        self.call("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30",
+                  f"env -i {' '.join(f'{k}={v}' for k, v in home.env.items())} TERM=tmux-256color {command}; echo \"ended $?\"; "
+                  "stty -a | grep -o '[-]*icanon'; cat")
+
+    def call(self, *words):
+        return subprocess.run(["tmux", "-S", self.socket, *words], check=True, capture_output=True, text=True, timeout=20).stdout
+
+    def screen(self, colours=False):
+        return self.call("capture-pane", "-p", *(["-e"] if colours else []))
+
+    def keys(self, *words):
+        self.call("send-keys", *words)
+
+    def expect(self, text, seconds=60):
+        assert wait_until(lambda: re.search(text, self.screen(), re.M), seconds), self.screen()
+
+    def end(self):
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True)
+
+
+@pytest.fixture
+def terminal(home, vm):
+    made = Tmux(home, "shell", vm)
+    made.expect(r"\$ ?$", 60)
+    yield made
+    made.end()
+
+
+def test_a_shell_in_a_terminal(terminal):
+    terminal.keys("stty size; echo $TERM; pwd", "Enter")
+    terminal.expect("^30 100\ntmux-256color\n/workspace$")
+    terminal.keys("printf '\\033[31mred\\033[0m\\n'", "Enter")
+    assert wait_until(lambda: "\x1b[31mred" in terminal.screen(colours=True), 30)
+    terminal.call("resize-window", "-x", "120", "-y", "40")
+    terminal.keys("stty size", "Enter")
+    terminal.expect("^40 120$")
+    terminal.keys("sleep 1000", "Enter")
+    terminal.expect("sleep 1000$")
+    terminal.keys("C-c")
+    terminal.keys("echo status $?", "Enter")
+    terminal.expect("^status 130$")
+    terminal.keys("exit 5", "Enter")
+    terminal.expect("^ended 5$")
+    terminal.expect("^icanon$")
+
+
+def test_an_editor_in_a_shell(terminal, project):
+    terminal.keys("vi edited.txt", "Enter")
+    terminal.expect("^~$")
+    terminal.keys("iwritten in vi", "Escape", ":wq", "Enter")
+    assert wait_until(lambda: (project / "edited.txt").exists(), 30), terminal.screen()
+    assert wait_until(lambda: (project / "edited.txt").read_text() == "written in vi\n", 30)
+
+
+def test_a_killed_shell_leaves_the_terminal_sane(terminal, vm):
+    victims = processes_of(f"shell\0{vm}")
+    os.kill(min(victims), signal.SIGKILL)
+    terminal.expect("^ended 137$")
+    terminal.expect("^icanon$")
+
+
+def test_a_port_of_the_guest_on_the_hosts_loopback(home, vm):
+    home.sh(vm, "cd /tmp && echo from the guest > index.html && "
+                "(setsid python3 -m http.server 8000 --bind 127.0.0.1 >/dev/null 2>&1 &)")
+    command = subprocess.Popen([str(BIN / "pinhole"), "forward", vm, "18480:8000", "18481:9"], env=home.env,
+                               stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "127.0.0.1:18480 leads to port 8000 of desk" in command.stderr.readline()
+
+        def fetched():
+            try:
+                return urllib.request.urlopen("http://127.0.0.1:18480/index.html", timeout=20).read() == b"from the guest\n"
+            except OSError:
+                return False
+        assert wait_until(fetched, 60)
+        with pytest.raises(OSError):  # nobody listens there in the guest
+            urllib.request.urlopen("http://127.0.0.1:18481/", timeout=20).read()
+        notes = [record for record in home.json("audit", "tail", vm, "--lines", "1000") if record.get("kind") == "note"]
+        assert any("127.0.0.1:18480 -> guest port 8000" in json.dumps(note) for note in notes), notes
+    finally:
+        command.send_signal(signal.SIGINT)
+        command.communicate(timeout=20)
+    assert command.returncode == 130
+
+
+def test_fifty_at_once(home, vm):
+    running = [subprocess.Popen([str(BIN / "pinhole"), "exec", vm, "--", "sh", "-c", f"read x; echo {i} $x"], env=home.env,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for i in range(50)]
+    for i, command in enumerate(running):
+        out, err = command.communicate("go\n", timeout=240)
+        assert (out, command.returncode) == (f"{i} go\n", 0), err
