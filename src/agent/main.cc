@@ -8,6 +8,7 @@
 
 #include "agent/daemon.h"
 #include "agent/fetch_command.h"
+#include "agent/files_helper.h"
 #include "agent/init.h"
 #include "agent/settings.h"
 #include "agent/workspace.h"
@@ -79,6 +80,7 @@ int agent_main(std::vector<std::string> args) {
     return print("pinhole-agent " PINHOLE_VERSION "\n");
   }
   if (command.starts_with("workspace-")) return run_workspace_helper(args);
+  if (command.starts_with("files-")) return run_files_helper(args);
   if (!command.starts_with("-") && !args.empty()) args.erase(args.begin());
   if (command == "fetch") return fetch_main(args);
   if (command == "run" || command.starts_with("-")) return daemon_main(args);

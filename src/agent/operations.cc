@@ -9,7 +9,9 @@
 
 #include "agent/boot.h"
 #include "agent/cloud_init.h"
+#include "agent/dial.h"
 #include "agent/exec.h"
+#include "agent/files.h"
 #include "agent/probes.h"
 #include "base/log.h"
 #include "base/printable.h"
@@ -97,9 +99,19 @@ asio::awaitable<MaybeReply> run(SettingsPtr settings, CgroupsPtr cgroups, Connec
     auto reply = co_await run_probe_request(settings, connection, std::move(*probes));
     co_return reply;
   }
+  if (auto* read = std::get_if<wire::ReadFilesRequest>(&request)) {
+    auto reply = co_await run_read_files(settings, connection, std::move(*read));
+    co_return reply;
+  }
+  if (auto* write = std::get_if<wire::WriteFilesRequest>(&request)) {
+    auto reply = co_await run_write_files(settings, connection, std::move(*write));
+    co_return reply;
+  }
+  if (const auto* dial = std::get_if<wire::DialRequest>(&request)) {
+    auto reply = co_await run_dial(connection, *dial);
+    co_return reply;
+  }
   if (std::holds_alternative<wire::StatusRequest>(request)) co_return read_status(*settings);
-  if (!std::holds_alternative<wire::ShutdownRequest>(request))
-    co_return refusal("failed", "this agent cannot do that");
   if (!settings->may_power_off) co_return refusal("failed", "powering off is not allowed here");
   if (auto begun = sys::begin_power_off(); !begun) {
     co_return refusal("failed", begun.error().message);

@@ -44,7 +44,6 @@ struct Program {
         errors(adopt(executor, child.errors)),
         pidfd(executor, ::fcntl(child.pidfd().get(), F_DUPFD_CLOEXEC, 0)) {
     channel->input.assign(child.input.release());
-    channel->takes_input = true;
     if (child.terminal) channel->input_kind = InputKind::terminal;
   }
 
@@ -178,6 +177,8 @@ asio::awaitable<std::optional<Result<ProgramEnd>>> run_program(
   }
   const auto program = std::make_shared<Program>(std::move(connection), std::move(*child),
                                                  std::move(cgroup), executor);
+  program->channel->takes_input = options.takes_input;
+  if (!options.takes_input) program->channel->input.close();
   const auto first = co_await (run_to_end(program, options) || read_orders(program, options) ||
                                watch(program, options.idle_limit));
   if (first.index() != 0) co_await kill_all(program);

@@ -19,6 +19,7 @@ struct ProgramOptions {
   std::shared_ptr<sys::Cgroups> cgroups = {};
   /// stderr is kept (its first 4 KiB) instead of sent.
   bool collect_errors = false;
+  bool takes_input = true;
   /// It takes signal and resize frames.
   bool takes_orders = true;
   /// Without any byte either way for so long it is killed; 0: never.

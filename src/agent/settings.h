@@ -37,6 +37,7 @@ struct Settings {
 
   std::chrono::milliseconds reconnect_first{100};
   std::chrono::milliseconds reconnect_longest{2000};
+  std::chrono::milliseconds files_idle{60'000};         // for a copy that does not move
   std::chrono::milliseconds poll{200};                  // for files that others write
   std::chrono::milliseconds workspace_poll{500};        // for a workspace whose device was replaced
   std::chrono::milliseconds cloud_init_limit{300'000};  // software emulation is slow
