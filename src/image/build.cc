@@ -25,9 +25,14 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::steady_clock;
 
-// mmdebstrap's output for images/base.yaml has about this many lines; the bar counts them.
-constexpr double kUsualLines = 1850;
-constexpr std::uint64_t kWorkSpace = std::uint64_t{2} << 30;
+// mmdebstrap's output for images/base.yaml has about this many lines; the bar counts them. apt says how many packages it is
+// going to install ("0 upgraded, 153 newly installed, …"), each of which takes about this many.
+constexpr double kUsualLines = 1900;
+constexpr double kLinesOfPackage = 6.5;
+constexpr std::uint64_t kMostPackages = 10'000;
+// The unpacked packages and the disk that is made of them: half of what the disk could hold, within reason.
+constexpr std::uint64_t kLeastWorkSpace = std::uint64_t{2} << 30;
+constexpr std::uint64_t kMostWorkSpace = std::uint64_t{8} << 30;
 // Beside the copy of a disk that gets a new agent.
 constexpr std::uint64_t kRenewSpace = std::uint64_t{128} << 20;
 constexpr std::chrono::milliseconds kLockRetry{200};
@@ -53,6 +58,15 @@ constexpr double start_of(Stage stage) {
   return 0;
 }
 
+/// The number of packages in apt's line about them; 0 for any other line.
+double newly_installed(std::string_view line) {
+  const std::size_t end = line.find(" newly installed");
+  if (end == std::string_view::npos) return 0;
+  const std::string_view before = line.substr(0, end);
+  const auto count = parse_u64(before.substr(before.rfind(' ') + 1));
+  return static_cast<double>(std::min<std::uint64_t>(count.value_or(0), kMostPackages));
+}
+
 /// Tells the caller how far the build is.
 class Reporter {
  public:
@@ -73,7 +87,8 @@ class Reporter {
     ++lines_;
     double fraction = start_of(stage_);
     if (stage_ == Stage::packages) {
-      const double done = std::min(lines_ / kUsualLines, 1.0);
+      expected_ = std::max(expected_, lines_ + kLinesOfPackage * newly_installed(text));
+      const double done = std::min(lines_ / expected_, 1.0);
       fraction += done * (start_of(Stage::content) - fraction);
     }
     report(fraction, text);
@@ -87,6 +102,7 @@ class Reporter {
   const BuildOptions& options_;
   Stage stage_ = Stage::waiting;
   double lines_ = 0;
+  double expected_ = kUsualLines;
   double fraction_ = 0;
 };
 
@@ -294,7 +310,8 @@ Result<Image> make_image(const BuildOptions& options, const Plan& plan,
     result.notes.push_back(fmt::format("built anew: {}", renewed.error().message));
   }
   PINHOLE_TRY_VOID(check_build_tools());
-  PINHOLE_TRY_VOID(check_space(options.store, kWorkSpace));
+  PINHOLE_TRY_VOID(check_space(options.store, std::clamp(plan.recipe.recipe.disk_size / 2,
+                                                         kLeastWorkSpace, kMostWorkSpace)));
   return make_and_publish(options, name, [&](const Staging& staging) {
     return build_into(staging, options, plan, reporter);
   });
