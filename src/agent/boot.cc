@@ -9,6 +9,7 @@
 #include "agent/cloud_init.h"
 #include "agent/helper.h"
 #include "agent/machine.h"
+#include "agent/trust.h"
 #include "agent/workspace.h"
 #include "agent/workspace_watch.h"
 #include "base/clock.h"
@@ -186,6 +187,21 @@ asio::awaitable<StageOutcome> try_door(Shared boot) {
   co_return fmt::format("{} answers", boot->welcome.fetches.size());
 }
 
+/// Makes the guest's programs trust what the welcome names; what failed, for the agent's stage.
+std::string trust_text(const Boot& boot) {
+  std::string text;
+  if (boot.welcome.authority.empty() && !boot.welcome.capture) return text;
+  if (const auto led = lead_git_to_https(boot.settings->root); !led)
+    text += "; " + led.error().message;
+  if (boot.welcome.authority.empty()) return text;
+  for (const std::string& problem :
+       install_authority(boot.settings->root, boot.welcome.authority)) {
+    log(LogLevel::warning, "trust: {}", problem);
+    text += "; trust: " + problem;
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string fetch_line(const wire::FetchTask& task, const Result<FetchResult>& outcome) {
@@ -219,6 +235,8 @@ asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire:
     auto made = set_up_machine(*boot->welcome.machine, boot->settings->root);
     if (!made && agent) agent = fail(std::move(made).error());
   }
+  // Before the first program runs: nothing waits up to here.
+  if (agent) *agent += trust_text(*boot);
   const auto executor = co_await asio::this_coro::executor;
   const std::string problem = capture->begin(executor, boot->welcome.capture);
   if (!problem.empty() && agent) *agent += "; capture: " + problem;

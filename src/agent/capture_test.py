@@ -20,6 +20,19 @@ import threading
 import unittest
 
 PATIENCE = 20  # seconds, of every step that could hang
+AUTHORITY = """-----BEGIN CERTIFICATE-----
+MIIBuTCCAV+gAwIBAgIUedGLDlKrvoYxWisukUPnASaJfecwCgYIKoZIzj0EAwIw
+MTEWMBQGA1UECgwNUGluaG9sZSAgVGVzdDEXMBUGA1UEAwwOIFRoZSBBdXRob3Jp
+dHkwIBcNMjYxMTIzMTcxMDA5WhgPMjEyNjEwMzAxNzEwMDlaMDExFjAUBgNVBAoM
+DVBpbmhvbGUgIFRlc3QxFzAVBgNVBAMMDiBUaGUgQXV0aG9yaXR5MFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAE+U6MbFggXTgERSLUSexPX9+oyM1+MIrV8YTPCsVT
+A+Kh7uCubiWLujos/H2O6oG+X20sW/TEpvafj0Sz6TUXWqNTMFEwHQYDVR0OBBYE
+FP8HaeRTK6j470tD+iDU1uxTPHNUMB8GA1UdIwQYMBaAFP8HaeRTK6j470tD+iDU
+1uxTPHNUMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAL54bElT
+Fgw4ULb93Qxj4oWaOlWv3W9GCD05//8foQXLAiBl876fUhlcX+U6H+F94ZxgAkKL
+Qy+y2zrqY3F/7PPDMg==
+-----END CERTIFICATE-----
+"""
 OWN4, OWN6 = "198.18.0.1", "fd50:696e:686f:6c65::1"
 
 
@@ -129,7 +142,7 @@ class Host(threading.Thread):
                 if message["type"] == "hello":
                     self.say({"v": 1, "type": "welcome", "nonce": "n1", "instance_id": "", "workspace": False,
                               "markers": False, "fetches": [], "heartbeat_ms": 5000,
-                              "capture": {"ports": self.ports}})
+                              "capture": {"ports": self.ports}, "authority": AUTHORITY})
                 elif message["type"] == "heartbeat":
                     self.say({"v": 1, "type": "heartbeat-ack", "seq": message["seq"]})
                 elif message["type"] == "stage":
@@ -199,8 +212,8 @@ def use_files(guest):
         subprocess.run(["mount", "--bind", f"{guest.folder}/root/etc/{name}", real], check=True)
 
 
-def run(*command, **options):
-    environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+def run(*command, env_also=None, **options):
+    environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()} | (env_also or {})
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment, **options)
 
 
@@ -252,6 +265,20 @@ class Capture(unittest.TestCase):
         self.assertTrue(os.path.islink(f"{self.guest.folder}/root/etc/resolv.conf.pinhole-orig"))
         self.assertEqual(self.guest.file("nsswitch.conf"), "passwd: files\nhosts: files dns\n")
         self.assertIn("127.0.0.1 localhost\n", self.guest.file("hosts"))
+
+    def test_programs_trust_the_authority(self):
+        certs = self.guest.folder + "/root/etc/ssl/certs"
+        self.assertEqual(self.guest.file("ssl/certs/ca-certificates.crt"), AUTHORITY)
+        self.assertIn("\nNODE_EXTRA_CA_CERTS=/usr/local/share/ca-certificates/pinhole.crt\n",
+                      self.guest.file("environment"))
+        told = run("openssl", "x509", "-noout", "-subject_hash",
+                   "-in", self.guest.folder + "/root/usr/local/share/ca-certificates/pinhole.crt")
+        self.assertEqual(os.readlink(f"{certs}/{told.stdout.strip()}.0"), "pinhole.pem")
+
+    def test_git_over_ssh_becomes_https(self):
+        told = run("git", "ls-remote", "--get-url", "git@github.com:a/b.git",
+                   env_also={"GIT_CONFIG_SYSTEM": self.guest.folder + "/root/etc/gitconfig"})
+        self.assertEqual(told.stdout, "https://github.com/a/b.git\n")
 
     def test_both_families_are_found_with_addrconfig(self):
         for family, pattern in ((socket.AF_INET, r"198\.1[89]\."), (socket.AF_INET6, r"fd50:696e:686f:6c65::c61")):
