@@ -6,6 +6,13 @@
 
 namespace pinhole::config {
 
+std::optional<BootWish> parse_boot_wish(std::string_view text) {
+  if (text == "auto") return BootWish::automatic;
+  if (text == "efi") return BootWish::efi;
+  if (text == "direct") return BootWish::direct;
+  return std::nullopt;
+}
+
 Result<VmRequest> parse_vm_request(std::string_view text, std::string_view source) {
   PINHOLE_TRY(const yaml::Document document, yaml::parse(text, source));
   VmRequest request;
@@ -22,7 +29,8 @@ Result<VmRequest> parse_vm_request(std::string_view text, std::string_view sourc
   if (const auto memory = reader.optional_size("memory", {256 * kMiB, 1024 * 1024 * kMiB})) {
     request.memory_mib = *memory / kMiB;
   }
-  reader.optional_choice("boot", {"efi"});
+  if (const auto boot = reader.optional_choice("boot", {"auto", "efi", "direct"}))
+    request.boot = parse_boot_wish(*boot);
   request.workspace = reader.optional_string("workspace");
   request.user_data = reader.optional_string("user_data");
   if (const auto level = reader.optional_choice("guard", {"off", "warn", "strict"}))
@@ -47,6 +55,7 @@ VmRequest merged(VmRequest flags, const VmRequest& file) {
   if (!flags.cpus) flags.cpus = file.cpus;
   if (!flags.guard) flags.guard = file.guard;
   if (!flags.memory_mib) flags.memory_mib = file.memory_mib;
+  if (!flags.boot) flags.boot = file.boot;
   if (!flags.workspace) {
     flags.workspace = file.workspace;
     flags.workspace_from_project = file.workspace_from_project;

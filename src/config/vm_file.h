@@ -6,7 +6,7 @@
 //     image: base            # or  disk: path/to/disk.raw
 //     cpus: 2
 //     memory: 2GiB
-//     boot: efi
+//     boot: efi              # auto (default), efi, direct: docs/boot.md
 //     workspace: .           # the folder of this file, or one below it
 //     user_data: seed.yaml   # cloud-init user-data
 //     guard: strict          # off, warn (default), strict: docs/workspace.md
@@ -26,12 +26,19 @@
 
 namespace pinhole::config {
 
+/// How the machine starts; `automatic` is direct where the image can do that and nobody gave
+/// user-data, which takes cloud-init.
+enum class BootWish { automatic, efi, direct };
+/// "auto", "efi" or "direct"; nothing else.
+std::optional<BootWish> parse_boot_wish(std::string_view text);
+
 /// What a file or the flags ask for; nothing where they are silent.
 struct VmRequest {
   std::optional<std::string> image;
   std::optional<std::string> disk;
   std::optional<unsigned> cpus;
   std::optional<std::uint64_t> memory_mib;
+  std::optional<BootWish> boot;
   std::optional<std::string> workspace;
   std::optional<std::string> user_data;
   std::optional<GuardLevel> guard;

@@ -2,6 +2,7 @@
 #include "config/vm_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include <boost/json.hpp>
@@ -35,6 +36,16 @@ json::array write_bytes(const std::vector<std::string>& names) {
   for (const std::string& name : names)
     out.emplace_back(hex({reinterpret_cast<const std::uint8_t*>(name.data()), name.size()}));
   return out;
+}
+
+json::object write(const DirectBoot& direct) {
+  return {{"kernel", direct.kernel.string()},
+          {"initrd", direct.initrd.string()},
+          {"cmdline", direct.cmdline},
+          {"hostname", direct.hostname},
+          {"user", direct.user.name},
+          {"uid", direct.user.uid},
+          {"gid", direct.user.gid}};
 }
 
 /// Reads members in turn and remembers the first that is not as it must be.
@@ -84,6 +95,25 @@ class Reader {
     if (!inner.problem_.empty()) wrong(key);
     return disk;
   }
+  std::uint32_t id(std::string_view key) {
+    const std::uint64_t value = number(key);
+    if (value > std::numeric_limits<std::uint32_t>::max()) wrong(key);
+    return static_cast<std::uint32_t>(value);
+  }
+  DirectBoot direct(std::string_view key) {
+    const json::value* value = member(key);
+    if (value == nullptr || !value->is_object()) return wrong(key), DirectBoot();
+    Reader inner(value->get_object());
+    DirectBoot direct{
+        .kernel = inner.text("kernel"),
+        .initrd = inner.text("initrd"),
+        .cmdline = inner.text("cmdline"),
+        .hostname = inner.text("hostname"),
+        .user = {.name = inner.text("user"), .uid = inner.id("uid"), .gid = inner.id("gid")}};
+    inner.finish();
+    if (!inner.problem_.empty()) wrong(key);
+    return direct;
+  }
   [[nodiscard]] bool has(std::string_view key) const { return object_.contains(key); }
   void wrong(std::string_view key) {
     if (problem_.empty()) problem_ = key;
@@ -127,6 +157,7 @@ VmPlan read(Reader& in) {
   if (accelerator != "tcg" && accelerator != "kvm") in.wrong("accelerator");
   plan.accelerator = accelerator == "kvm" ? Accelerator::kvm : Accelerator::tcg;
   if (in.has("backing")) plan.backing = in.disk("backing");
+  if (in.has("direct")) plan.direct = in.direct("direct");
   if (in.has("workspace")) plan.workspace = in.text("workspace");
   for (const json::value& item : in.array("policy")) {
     if (!item.is_object()) return in.wrong("policy"), plan;
@@ -159,6 +190,7 @@ VmPlan read(Reader& in) {
       if (!good) in.wrong("guarded");
     }
   }
+  if (in.has("ephemeral")) plan.ephemeral = in.boolean("ephemeral");
   if (in.has("capture")) plan.capture = in.boolean("capture");
   return plan;
 }
@@ -205,9 +237,11 @@ std::string to_json(const VmPlan& plan) {
       {"ca_files", std::move(ca_files)},
       {"secrets", std::move(secrets)},
       {"fetches", std::move(fetches)},
+      {"ephemeral", plan.ephemeral},
       {"capture", plan.capture},
   };
   if (plan.backing) out["backing"] = write(*plan.backing);
+  if (plan.direct) out["direct"] = write(*plan.direct);
   if (plan.workspace) out["workspace"] = plan.workspace->string();
   return json::serialize(out) + "\n";
 }

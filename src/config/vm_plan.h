@@ -38,6 +38,25 @@ struct Firmware {
   bool operator==(const Firmware&) const = default;
 };
 
+/// Who works in a directly booted guest (wire/hello.h).
+struct GuestUser {
+  std::string name;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  bool operator==(const GuestUser&) const = default;
+};
+
+/// A boot without firmware: QEMU loads the kernel, the agent is the guest's first process, and there
+/// is no cloud-init, so that what it would do for the machine stands here.
+struct DirectBoot {
+  std::filesystem::path kernel;
+  std::filesystem::path initrd;  // the image's modules, and the agent
+  std::string cmdline;
+  std::string hostname;
+  GuestUser user;
+  bool operator==(const DirectBoot&) const = default;
+};
+
 /// A policy file that was copied to the VM's folder, and whose word it is.
 struct PolicyLayer {
   std::string layer;  // "user", "project", "session"
@@ -52,7 +71,8 @@ struct VmPlan {
   std::string image_sha256;     // of the base disk's content, from its manifest
   Disk disk;                    // what the guest writes
   std::optional<Disk> backing;  // read-only, below an overlay
-  Firmware firmware;
+  Firmware firmware;            // nothing in it with `direct`
+  std::optional<DirectBoot> direct;
   std::filesystem::path qemu;
   std::filesystem::path virtiofsd;  // empty without a workspace
   Accelerator accelerator = Accelerator::tcg;
@@ -72,6 +92,8 @@ struct VmPlan {
   std::vector<source::SecretSource> secrets;
   /// URLs that the guest fetches through the door when it boots; the first proves the door.
   std::vector<std::string> fetches;
+  /// A VM of `pinhole run`: gone with its command. Where that was killed, the next one removes it.
+  bool ephemeral = false;
   /// Connections of the guest's programs are carried to the door, with no word of theirs.
   bool capture = true;
   bool operator==(const VmPlan&) const = default;

@@ -47,10 +47,6 @@ std::string json_text(std::string_view text) {
 
 /// The user's own name and uid, so that files made in the workspace belong to him on both sides.
 std::string default_user_data(const sys::User& user) {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789_-";
-  const bool ordinary = !user.name.empty() && user.name.size() <= 32 && user.name[0] >= 'a' &&
-                        user.name[0] <= 'z' &&
-                        user.name.find_first_not_of(kAllowed) == std::string::npos;
   return fmt::format(
       "#cloud-config\n"
       "users:\n"
@@ -59,7 +55,7 @@ std::string default_user_data(const sys::User& user) {
       "    shell: /bin/bash\n"
       "    sudo: \"ALL=(ALL) NOPASSWD:ALL\"\n"
       "    lock_passwd: true\n",
-      json_text(ordinary ? user.name : "user"), user.uid);
+      json_text(guest_user_name(user)), user.uid);
 }
 
 Error with_default_fix(Error error, std::string fix) {
@@ -134,12 +130,36 @@ Result<void> choose_disk(const PrepareOptions& options, const GuestFolders& gues
                          plan.name)});
 }
 
+std::string host_name(std::string_view name) {
+  std::string out(name);  // '_' is fine for a VM, not for a host name (RFC 1123)
+  std::ranges::replace(out, '_', '-');
+  while (out.ends_with('-') || out.ends_with('.')) out.pop_back();
+  return out.empty() ? "pinhole" : out;
+}
+
+Result<void> choose_boot(const PrepareOptions& options, const sys::User& user, Draft& draft) {
+  const auto image = options.image ? options.image->direct : std::nullopt;
+  PINHOLE_TRY(const bool direct, boots_directly(options.request, draft.plan.image, image));
+  if (!direct) return {};
+  std::error_code error;
+  const fs::path kernel = fs::canonical(image->kernel, error);  // as QEMU will see it
+  if (error) return fail("cannot open {}: {}", image->kernel.string(), error.message());
+  draft.plan.direct =
+      config::DirectBoot{.kernel = kernel,
+                         .initrd = draft.paths.initrd,
+                         .hostname = host_name(draft.plan.name),
+                         .user = {.name = guest_user_name(user), .uid = user.uid, .gid = user.gid}};
+  return {};
+}
+
 Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& options,
                             Draft& draft) {
   config::VmPlan& plan = draft.plan;
   PINHOLE_TRY(plan.qemu, find_qemu());
   PINHOLE_TRY_VOID(find_qemu_img());
-  PINHOLE_TRY(plan.firmware, qemu::find_firmware(qemu::descriptor_folders()));
+  if (!plan.direct) {
+    PINHOLE_TRY(plan.firmware, qemu::find_firmware(qemu::descriptor_folders()));
+  }
   plan.cpus = options.request.cpus.value_or(1);
   plan.memory_mib = options.request.memory_mib.value_or(1024);
   if (options.accelerator == AcceleratorWish::automatic && options.image) {
@@ -154,6 +174,7 @@ Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& op
                                   ? "no kernel at hand to try KVM with; using software emulation"
                                   : "chosen by --accel";
   }
+  if (plan.direct) plan.direct->cmdline = direct_cmdline(plan.accelerator);
   return {};
 }
 
@@ -190,7 +211,7 @@ Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& 
 Result<void> check_efi_vars(const PrepareOptions& options, const Draft& draft) {
   std::error_code error;
   const fs::path& store = draft.paths.efi_vars;
-  if (options.reset_efi_vars || !fs::exists(store, error)) return {};
+  if (draft.plan.direct || options.reset_efi_vars || !fs::exists(store, error)) return {};
   constexpr std::uint64_t kLargestStore = 64 << 20;
   PINHOLE_TRY(const std::string content, sys::read_file(store, kLargestStore));
   const auto template_size = fs::file_size(draft.plan.firmware.vars_template, error);
@@ -212,10 +233,13 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
   PINHOLE_TRY(draft.plan.name, config::valid_vm_name(options.name));
   draft.paths = config::vm_paths(paths, draft.plan.name);
   draft.plan.fetches = options.fetches;
+  draft.plan.ephemeral = options.ephemeral;
+  draft.plan.capture = options.capture;
   const GuestFolders guests = guest_folders(paths, options);
   PINHOLE_TRY_VOID(read_user_data(options, guests, user, draft));
   PINHOLE_TRY_VOID(choose_disk(options, guests, draft));
   PINHOLE_TRY_VOID(choose_workspace(paths, options, user, draft));
+  PINHOLE_TRY_VOID(choose_boot(options, user, draft));
   PINHOLE_TRY_VOID(choose_machine(paths, options, draft));
   PINHOLE_TRY_VOID(check_efi_vars(options, draft));
   PINHOLE_TRY(const std::uint64_t space, sys::free_space(paths.vms));
@@ -225,6 +249,7 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
                                      format_size(space), options.name, paths.vms.string()),
               .fix = "make room (1 GiB at least), or set XDG_STATE_HOME to a larger file system"});
   }
+  if (draft.plan.direct) return draft;  // no cloud-init, which the rest is for
   draft.plan.instance_id = image::instance_id(
       draft.plan.image_sha256.empty() ? draft.plan.disk.path.string() : draft.plan.image_sha256,
       draft.user_data);
@@ -305,13 +330,6 @@ Result<void> write_efi_vars(const PrepareOptions& options, const Draft& draft) {
   return sys::write_file_atomic(draft.paths.efi_vars, content);
 }
 
-std::string host_name(std::string_view name) {
-  std::string out(name);  // '_' is fine for a VM, not for a host name (RFC 1123)
-  std::ranges::replace(out, '_', '-');
-  while (out.ends_with('-') || out.ends_with('.')) out.pop_back();
-  return out.empty() ? "pinhole" : out;
-}
-
 /// The instance id stays: what the guest does with the certificate, it does at every boot.
 Result<void> add_authority(const PrepareOptions& options, Draft& draft) {
   if (!options.make_authority) return {};
@@ -356,16 +374,25 @@ Result<void> guard_workspace(const config::Paths& paths, Draft& draft) {
   return {};
 }
 
+/// What the machine starts from, beside its disk.
+Result<void> write_boot_files(const PrepareOptions& options, const Draft& draft) {
+  if (draft.plan.direct) {
+    PINHOLE_TRY(const fs::path agent, config::inner_program("pinhole-agent"));
+    return write_initrd(options.image->direct->modules, agent, draft.paths.initrd);
+  }
+  PINHOLE_TRY_VOID(image::build_seed({.user_data = draft.user_data,
+                                      .instance_id = draft.plan.instance_id,
+                                      .hostname = host_name(draft.plan.name)},
+                                     draft.paths.seed));
+  return write_efi_vars(options, draft);
+}
+
 Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& options,
                              Draft& draft) {
   PINHOLE_TRY_VOID(guard_workspace(paths, draft));
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
   PINHOLE_TRY_VOID(add_authority(options, draft));
-  PINHOLE_TRY_VOID(image::build_seed({.user_data = draft.user_data,
-                                      .instance_id = draft.plan.instance_id,
-                                      .hostname = host_name(draft.plan.name)},
-                                     draft.paths.seed));
-  PINHOLE_TRY_VOID(write_efi_vars(options, draft));
+  PINHOLE_TRY_VOID(write_boot_files(options, draft));
   PINHOLE_TRY_VOID(make_overlay(draft));
   return replace_plan(draft);
 }

@@ -17,6 +17,7 @@
 #include "config/paths.h"
 #include "config/vm_file.h"
 #include "config/vm_plan.h"
+#include "preflight/direct_boot.h"
 #include "preflight/policy_files.h"
 
 namespace pinhole::preflight {
@@ -27,6 +28,7 @@ struct BaseImage {
   std::filesystem::path disk;    // raw
   std::filesystem::path kernel;  // for the KVM probe
   std::string sha256;            // of the disk, from the manifest
+  std::optional<DirectImage> direct = {};
 };
 
 enum class AcceleratorWish { automatic, tcg, kvm };
@@ -42,6 +44,8 @@ struct PrepareOptions {
   bool reset_efi_vars = false;
   AcceleratorWish accelerator = AcceleratorWish::automatic;
   std::vector<std::string> fetches;
+  bool ephemeral = false;  // VmPlan::ephemeral
+  bool capture = true;     // VmPlan::capture
   /// Makes the VM's certificate authority in a folder that exists, or checks the one that is there:
   /// its certificate, which the guest is to trust. Without it the guest gets none.
   std::function<Result<std::string>(const std::filesystem::path& folder, const std::string& vm)>

@@ -28,9 +28,9 @@ void append_base(Args& args, const VmPlan& plan) {
 /// vhost-user back-ends map the guest's memory, so it is a shared memfd.
 void append_machine(Args& args, const VmPlan& plan) {
   append(args, "-machine",
-         "q35,dump-guest-core=off,smm=off,vmport=off,hpet=off,usb=off,sata=off,memory-backend=ram,"
-         "pflash0=fw-code,"
-         "pflash1=fw-vars");
+         fmt::format("q35,dump-guest-core=off,smm=off,vmport=off,hpet=off,usb=off,sata=off,"
+                     "memory-backend=ram{}",
+                     plan.direct ? "" : ",pflash0=fw-code,pflash1=fw-vars"));
   if (plan.accelerator == Accelerator::kvm) {
     append(args, "-accel", "kvm");
     append(args, "-cpu", "host");
@@ -61,6 +61,14 @@ void append_firmware(Args& args) {
   append_file(args, "fw-vars", kFirmwareVarsFd, "read-only=off");
   append(args, "-blockdev", "driver=raw,node-name=fw-vars,file=fw-vars-file");
   append(args, "-boot", "menu=off,strict=on");
+}
+
+/// A kernel that panics resets at once (panic=-1), and that is QEMU's end instead of a boot without end.
+void append_kernel(Args& args, const config::DirectBoot& direct) {
+  append(args, "-kernel", direct.kernel.string());
+  append(args, "-initrd", direct.initrd.string());
+  append(args, "-append", direct.cmdline);
+  args.push_back("-no-reboot");
 }
 
 /// Every format is spelled out, and so is the backing node: nothing that the guest wrote decides
@@ -108,6 +116,14 @@ void append_workspace(Args& args, const VmPlan& plan) {
                      kWorkspaceId));
 }
 
+/// Every device costs an emulated kernel time: a direct boot has the one console that needs no driver.
+void append_serial_console(Args& args) {
+  append(args, "-add-fd", fmt::format("fd={0},set={0}", kConsoleFd));
+  append(args, "-chardev",
+         fmt::format("file,id=chr-ttyS0,path=/dev/fdset/{},append=on", kConsoleFd));
+  append(args, "-serial", "chardev:chr-ttyS0");
+}
+
 /// ttyS0 and hvc0 both end in the supervisor's pipe: whichever the guest uses, its words are seen.
 void append_consoles(Args& args) {
   append(args, "-add-fd", fmt::format("fd={0},set={0}", kConsoleFd));
@@ -131,13 +147,17 @@ std::vector<std::string> qemu_args(const VmPlan& plan) {
   Args args;
   append_base(args, plan);
   append_machine(args, plan);
-  append_firmware(args);
+  if (plan.direct) append_kernel(args, *plan.direct);
+  if (!plan.direct) append_firmware(args);
   append_disk(args, plan);
-  append_seed(args);
-  append(args, "-device", "virtio-rng-pci");
+  if (!plan.direct) {
+    append_seed(args);
+    append(args, "-device", "virtio-rng-pci");  // a direct boot's randomness comes with the welcome
+  }
   append_vsock(args);
   append_workspace(args, plan);
-  append_consoles(args);
+  if (plan.direct) append_serial_console(args);
+  if (!plan.direct) append_consoles(args);
   append_control(args);
   return args;
 }

@@ -28,6 +28,15 @@ std::string certificate_of(const std::filesystem::path& authority) {
   return {};
 }
 
+/// What cloud-init and the image's units do where they run.
+wire::Machine machine_of(const config::VmPlan& plan) {
+  const config::GuestUser& user = plan.direct->user;
+  wire::Machine machine{.hostname = plan.direct->hostname,
+                        .user = wire::User{.name = user.name, .uid = user.uid, .gid = user.gid}};
+  if (plan.workspace) machine.mounts.push_back({.tag = "workspace", .path = "/workspace"});
+  return machine;
+}
+
 }  // namespace
 
 wire::Welcome Supervisor::welcome(const std::string& nonce) const {
@@ -43,6 +52,7 @@ wire::Welcome Supervisor::welcome(const std::string& nonce) const {
   }
   welcome.time_ms = host_time_ms();
   welcome.entropy = host_entropy();
+  if (plan_.direct) welcome.machine = machine_of(plan_);
   if (plan_.capture) welcome.capture = wire::Capture{.ports = ports_};
   welcome.authority = certificate_of(paths_.authority);
   return welcome;
@@ -117,14 +127,15 @@ asio::awaitable<Result<void>> Supervisor::await_up() {
 
 Error Supervisor::stage_timeout() const {
   const GuestState& guest = guest_->state();
-  std::string stage = "firmware or kernel";
+  std::string stage = plan_.direct ? "kernel or first process" : "firmware or kernel";
   std::string cause =
       console_->bytes_seen() == 0 ? "the console is silent" : "the agent has not said hello";
   if (guest.hello && !guest.ready) {
     stage = "agent";
     cause = "the guest said hello but did not answer our welcome";
   } else if (guest.ready) {
-    stage = guest.stages.contains(wire::StageName::cloud_init) ? "workspace or door" : "cloud-init";
+    const bool set_up = plan_.direct || guest.stages.contains(wire::StageName::cloud_init);
+    stage = set_up ? "workspace or door" : "cloud-init";
     cause = "the guest is alive but did not finish";
   }
   Error error{

@@ -163,11 +163,13 @@ sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
                          {2, fds.log},
                          {qemu::kQmpFd, fds.qmp},
                          {qemu::kConsoleFd, fds.console},
-                         {qemu::kFirmwareCodeFd, files.firmware_code.get()},
-                         {qemu::kFirmwareVarsFd, files.firmware_vars.get()},
                          {qemu::kDiskFd, files.disk.get()},
-                         {qemu::kSeedFd, files.seed.get()},
                          {qemu::kVsockFd, fds.vsock}};
+  if (!plan.direct) {
+    command.descriptors[qemu::kFirmwareCodeFd] = files.firmware_code.get();
+    command.descriptors[qemu::kFirmwareVarsFd] = files.firmware_vars.get();
+    command.descriptors[qemu::kSeedFd] = files.seed.get();
+  }
   if (plan.backing) command.descriptors[qemu::kBackingFd] = files.backing.get();
   if (plan.workspace) command.descriptors[qemu::kWorkspaceFd] = fds.workspace;
   sys::FileView view = view_of(plan.qemu);
@@ -175,6 +177,10 @@ sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
   view.proc = sys::FileView::Proc::none;
   for (const char* data : {"/usr/share/qemu", "/usr/share/seabios"})  // option ROMs
     view.paths.push_back({.path = data, .optional = true});
+  if (plan.direct) {  // QEMU opens them by name, to read
+    view.paths.push_back({.path = plan.direct->kernel});
+    view.paths.push_back({.path = plan.direct->initrd});
+  }
   if (plan.accelerator == config::Accelerator::kvm)
     view.paths.push_back({.path = "/dev/kvm", .access = Access::device});
   command.isolation = sys::apart(std::move(view));

@@ -18,15 +18,23 @@ Result<Fd> open_own(const std::filesystem::path& path, int flags) {
   return sys::open_pinned_file(folder / path.filename(), flags);
 }
 
-}  // namespace
-
-Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config::VmPaths& paths) {
-  MachineFiles files;
+/// What the firmware and cloud-init want.
+Result<void> open_firmware(const config::VmPlan& plan, const config::VmPaths& paths,
+                           MachineFiles& files) {
   std::error_code error;
   const auto firmware = std::filesystem::canonical(plan.firmware.code, error);
   if (error) return fail("cannot open {}: {}", plan.firmware.code.string(), error.message());
   PINHOLE_TRY(files.firmware_code, sys::open_pinned_file(firmware, O_RDONLY));
   PINHOLE_TRY(files.firmware_vars, open_own(paths.efi_vars, O_RDWR));
+  PINHOLE_TRY(files.seed, open_own(paths.seed, O_RDONLY));
+  return {};
+}
+
+}  // namespace
+
+Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config::VmPaths& paths) {
+  MachineFiles files;
+  if (!plan.direct) PINHOLE_TRY_VOID(open_firmware(plan, paths, files));
   // A disk of the user's own may lie where another guest can write.
   const bool own_disk = plan.disk.path == paths.disk;
   PINHOLE_TRY(files.disk, own_disk ? open_own(plan.disk.path, O_RDWR)
@@ -34,7 +42,6 @@ Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config
   if (plan.backing) {
     PINHOLE_TRY(files.backing, open_own(plan.backing->path, O_RDONLY));
   }
-  PINHOLE_TRY(files.seed, open_own(paths.seed, O_RDONLY));
   return files;
 }
 

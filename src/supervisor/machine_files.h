@@ -11,7 +11,7 @@
 namespace pinhole::supervisor {
 
 struct MachineFiles {
-  Fd firmware_code;  // read-only
+  Fd firmware_code;  // read-only; this, the next and the seed: none for a direct boot
   Fd firmware_vars;
   Fd disk;
   Fd backing;  // read-only; none without an overlay
