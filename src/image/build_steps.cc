@@ -90,6 +90,10 @@ Result<std::string> archive_date(const fs::path& root) {
   return date;
 }
 
+// update-alternatives fails where the folder of a program's manual page is missing (Java, among others), and dpkg leaves
+// out folders whose content is left out.
+constexpr const char* kManualFoldersHook =
+    R"(--essential-hook=for n in 1 2 3 4 5 6 7 8; do mkdir -p "$1/usr/share/man/man$n"; done)";
 // The initrd is ours; update-initramfs would only cost its time.
 constexpr const char* kNoInitramfsHook =
     R"(--essential-hook=mkdir -p "$1/etc/initramfs-tools" && echo update_initramfs=no > "$1/etc/initramfs-tools/update-initramfs.conf")";
@@ -113,6 +117,7 @@ std::vector<std::string> mmdebstrap_args(const Staging& staging, const Recipe& r
       "--aptopt=APT::Install-Recommends \"false\"",
       "--aptopt=Acquire::Languages \"none\"",
       "--aptopt=Acquire::Retries \"3\"",
+      kManualFoldersHook,
       kNoInitramfsHook,
       fmt::format("--include={}", fmt::join(recipe.packages, ",")),
       recipe.suite,
