@@ -210,6 +210,7 @@ Result<preflight::PrepareOptions> options_for(const DemoWords& words, const Demo
   PINHOLE_TRY(options.image, ensure_image("base"));
   options.request.workspace = workspace.string();
   options.workspace_explicit = true;
+  options.request.boot = config::BootWish::efi;  // the whole way: firmware, cloud-init and all
   options.accelerator = words.accel == "tcg"   ? preflight::AcceleratorWish::tcg
                         : words.accel == "kvm" ? preflight::AcceleratorWish::kvm
                                                : preflight::AcceleratorWish::automatic;

@@ -90,7 +90,8 @@ void append_disk(Args& args, const VmPlan& plan) {
                      config::to_string(plan.disk.format), backing));
   // No space left on the host stops the machine until there is some: the guest sees a pause, not a broken disk.
   append(args, "-device",
-         "virtio-blk-pci,drive=disk,bootindex=0,serial=pinhole-disk,werror=enospc,rerror=report");
+         fmt::format("virtio-blk-pci,drive=disk{},serial=pinhole-disk,werror=enospc,rerror=report",
+                     plan.direct ? "" : ",bootindex=0"));
 }
 
 void append_seed(Args& args) {

@@ -123,6 +123,7 @@ json::object Supervisor::status() const {
           {"restarts", std::move(restarts)},
           {"uptime_s", up},
           {"image", plan_.image},
+          {"boot", plan_.direct ? "direct" : "efi"},
           {"accelerator", std::string(config::to_string(plan_.accelerator))},
           {"accelerator_reason", plan_.accelerator_reason},
           {"confinement", std::string(sys::to_string(confinement.rating))},

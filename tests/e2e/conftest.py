@@ -58,7 +58,9 @@ class Home:
         return done.stdout
 
     def up(self, name, *args):
-        return self.ok("up", name, *args, timeout=BOOT_SECONDS)
+        """By firmware and cloud-init, the way with the most parts, unless `--boot` says otherwise."""
+        way = () if "--boot" in args else ("--boot", "efi")
+        return self.ok("up", name, *way, *args, timeout=BOOT_SECONDS)
 
     def check_logs(self):
         """What a sanitizer said of a process that nobody waits for stands in its VM's log."""

@@ -259,7 +259,7 @@ def small(home):
 
 
 def test_a_full_runtime_folder_is_a_clear_error(small, policy):
-    done = small.run("up", "small", "--policy", policy, env={"XDG_RUNTIME_DIR": f"{small.root}/tiny"}, timeout=BOOT_SECONDS)
+    done = small.run("up", "small", "--boot", "efi", "--policy", policy, env={"XDG_RUNTIME_DIR": f"{small.root}/tiny"}, timeout=BOOT_SECONDS)
     assert done.returncode == 1
     assert f"{small.root}/tiny" in done.stderr and "No space left on device" in done.stderr, done.stderr
     assert processes_of("supervise\0small") == []

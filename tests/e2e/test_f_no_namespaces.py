@@ -57,7 +57,7 @@ def test_doctor_names_what_is_missing_and_the_way_out(locked):
 def test_a_workspace_is_refused_with_the_way_out(locked):
     work = locked.root / "work"
     work.mkdir()
-    done = locked.run("up", "locked", "--workspace", work, timeout=300)
+    done = locked.run("up", "locked", "--boot", "efi", "--workspace", work, timeout=300)
     assert done.returncode != 0
     assert f"cannot share {work}: this host refuses user namespaces" in done.stderr
     assert "fix:" in done.stderr and "pinhole doctor" in done.stderr and "--no-workspace" in done.stderr

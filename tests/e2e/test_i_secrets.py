@@ -28,7 +28,7 @@ def machine(home):
     (sources / "key.cmd").write_text(VALUES["FROM_CMD"] + "\n")
     policy = sources / "policy.yaml"
     policy.write_text(POLICY.format(file=sources / "key"))
-    up = home.run("up", "secrets", "--no-config", "--no-workspace", "--policy", policy, timeout=480, env={"E2E_KEY": VALUES["FROM_ENV"]})
+    up = home.run("up", "secrets", "--boot", "efi", "--no-config", "--no-workspace", "--policy", policy, timeout=480, env={"E2E_KEY": VALUES["FROM_ENV"]})
     assert up.returncode == 0, up.stderr
     assert "note: the variable E2E_NOT_SET for the secret NOT_SET is not set" in up.stderr
     yield "secrets"
