@@ -1,52 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that know of no proxy, the agent that carries their connections, and the door: all but the VM. The guest is a network
-namespace with nothing in it but a loopback, and the way out of it is the door's socket."""
+"""Programs that know of no proxy, the agent that carries their connections, and the door: all but the VM (captured.py)."""
 import json
-import os
 import re
 import socket
 import subprocess
-import threading
 
 import pytest
-from conftest import BIN, Home, wait_until
+from captured import Namespace, inner_program
+from conftest import Home, wait_until
 from test_0_alone import Origin, make_tls
 
 PORTS = [22, 80, 443, 8080]
-
-
-class Supervisor:
-    """Its part of port 442: a welcome, and acknowledged heartbeats."""
-
-    def __init__(self, path, authority):
-        self.welcome = {"v": 1, "type": "welcome", "nonce": "n1", "instance_id": "", "workspace": False, "markers": False, "fetches": [],
-                        "heartbeat_ms": 5000, "capture": {"ports": PORTS}, "authority": authority}
-        self.ready = threading.Event()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        self.listener.listen(8)
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            connection, _ = self.listener.accept()
-            for line in connection.makefile("r"):
-                message = json.loads(line)
-                if message["type"] == "hello":
-                    connection.sendall((json.dumps(self.welcome) + "\n").encode())
-                elif message["type"] == "heartbeat":
-                    connection.sendall((json.dumps({"v": 1, "type": "heartbeat-ack", "seq": message["seq"]}) + "\n").encode())
-                elif message["type"] == "stage" and message["name"] == "agent":
-                    self.ready.set()
 
 
 class Guest:
     def __init__(self, folder):
         self.folder, self.home = folder, Home(folder)
         self.plain, self.tls = Origin(), Origin(make_tls(folder, "ok.example"))
-        for name in ("audit", "authority", "root", "root/etc"):
+        for name in ("audit", "authority", "guest"):
             (folder / name).mkdir(mode=0o700)
-        (folder / "root/etc/nsswitch.conf").write_text("hosts: files dns\n")
         (folder / "policy.yaml").write_text(f"""version: 1
 egress:
   allow:
@@ -61,28 +33,18 @@ internal:
   - 192.0.2.7:80 -> 127.0.0.1:{self.plain.port}
 ca: {{ok.example: {folder}/origin-ca.pem}}
 """)
-        pep = BIN / "pinhole-pep"
+        pep = inner_program("pinhole-pep")
         subprocess.run([pep, "--create-authority", folder / "authority", "--vm", "captured"], check=True, timeout=60)
         self.ca = folder / "authority/ca.pem"
         self.log = (folder / "log").open("wb")
         self.door = subprocess.Popen([pep, "--policy", folder / "policy.yaml", "--listen", f"unix:{folder}/door", "--audit",
                                       folder / "audit/audit.jsonl", "--authority", folder / "authority", "--vm", "captured"],
                                      stderr=self.log)
-        self.supervisor = Supervisor(folder / "hello", self.ca.read_text())
         assert wait_until((folder / "door").exists, 20)
-        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        self.agent = subprocess.Popen(["unshare", *user, "--net", "--mount", BIN / "pinhole-agent", "run", "--hello",
-                                       f"unix:{folder}/hello", "--door", f"unix:{folder}/door", "--listen", f"unix:{folder}/operations",
-                                       "--run-dir", folder / "agent-run", "--root", folder / "root", "--no-power-off"], stderr=self.log)
-        assert self.supervisor.ready.wait(30), (folder / "log").read_text()
-        self.enter = ["nsenter", "--target", str(self.agent.pid), "--net", "--mount"]
-        self.enter += ["--user", "--preserve-credentials"] if user else []
-        for name in ("resolv.conf", "nsswitch.conf"):
-            there = os.path.realpath(f"/etc/{name}")
-            assert self.run("mount", "--bind", folder / "root/etc" / name, there).returncode == 0
+        self.namespace = Namespace(folder / "guest", folder / "door", PORTS, self.ca.read_text())
 
     def run(self, *command, env=None):
-        return subprocess.run([*self.enter, *map(str, command)], capture_output=True, text=True, timeout=60,
+        return subprocess.run([*self.namespace.enter("/"), *map(str, command)], capture_output=True, text=True, timeout=60,
                               env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", **(env or {})})
 
     def curl(self, *words):
@@ -97,8 +59,7 @@ ca: {{ok.example: {folder}/origin-ca.pem}}
         return [r for r in records if r["kind"] == "decision" and all(r.get(k) == v for k, v in members.items())]
 
     def stop(self):
-        self.agent.kill()
-        self.agent.wait(20)
+        self.namespace.stop()
         self.door.terminate()
         assert self.door.wait(20) == 0
         self.log.close()

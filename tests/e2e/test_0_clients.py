@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real clients through the door, each set up the way its own documentation says. Needs no VM.
+"""Real clients through the door, each set up the way its own documentation says, and once more with their connections captured
+instead (captured.py). Needs no VM.
 
 The origins speak TLS under an authority of their own, which only the door trusts (`ca:`); the clients trust the door's. What is seen
 here fills the table of docs/clients.md: after a change, PINHOLE_WRITE_DOCS=1 writes it anew."""
@@ -19,9 +20,9 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs/clients.md"
 seen = {}
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    it = Lab(tmp_path_factory.mktemp("clients"))
+@pytest.fixture(scope="module", params=["proxied", "captured"])
+def lab(request, tmp_path_factory):
+    it = Lab(tmp_path_factory.mktemp("clients"), request.param == "captured")
     yield it
     it.stop()
     # Nothing of what went on may have put the value where it does not belong.
@@ -36,7 +37,8 @@ def lab(tmp_path_factory):
 def test_client(lab, client, column):
     assert lab.pep.poll() is None, lab.log()
     cell = client.cells()[column]
-    seen[client.name, column] = cell if isinstance(cell, str) else cell(lab)
+    words = cell if isinstance(cell, str) else cell(lab)
+    assert seen.setdefault((client.name, column), words) == words  # captured or not
 
 
 def test_without_the_doors_authority_nothing_is_sent(lab):

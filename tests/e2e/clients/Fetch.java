@@ -113,8 +113,10 @@ public class Fetch {
 
   public static void main(String[] words) {
     origin = words[0];
-    ProxySelector proxy = ProxySelector.of(new InetSocketAddress(words[3], Integer.parseInt(words[4])));
-    client = HttpClient.newBuilder().proxy(proxy).build();
+    HttpClient.Builder builder = HttpClient.newBuilder();
+    int port = Integer.parseInt(words[4]);  // 0: no proxy
+    if (port > 0) builder.proxy(ProxySelector.of(new InetSocketAddress(words[3], port)));
+    client = builder.build();
     cell("allowed", () -> get(origin + "/hello"));
     cell("denied host", () -> get(words[1]));
     cell("denied path", () -> get(origin + "/forbidden/x"));

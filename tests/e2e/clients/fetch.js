@@ -7,7 +7,7 @@ const { Readable } = require('stream');
 const { ProxyAgent, request, setGlobalDispatcher } = require('undici');
 
 const [origin, denied, placeholder] = process.argv.slice(2);
-setGlobalDispatcher(new ProxyAgent(process.env.https_proxy));
+if (process.env.https_proxy) setGlobalDispatcher(new ProxyAgent(process.env.https_proxy));
 
 async function get(url, headers) {
   const { statusCode, body } = await request(url, { headers });

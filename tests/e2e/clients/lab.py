@@ -14,8 +14,8 @@ import tarfile
 import time
 import zipfile
 
+from captured import Namespace, inner_program
 from clients.origin import Origin, pattern
-from conftest import BIN
 
 HERE = pathlib.Path(__file__).parent
 PYTHON = "/usr/bin/python3"
@@ -50,8 +50,10 @@ def make_certificates(root):
 
 
 class Lab:
-    def __init__(self, root: pathlib.Path):
-        self.root = root
+    """With `captured`, the clients are in a guest's namespace and told of no proxy; what they are told besides stays the same."""
+
+    def __init__(self, root: pathlib.Path, captured=False):
+        self.root, self.namespace = root, None
         make_certificates(root)
         self.big = pattern(BIG)
         self.big_sha = hashlib.sha256(self.big).hexdigest()
@@ -62,6 +64,10 @@ class Lab:
         ports = json.loads(self.streams.stdout.readline())
         self.ports |= {"ws.test": ports["websocket"], "grpc.test": ports["grpc"]}
         self.start_door()
+        if captured:
+            (root / "guest").mkdir()
+            self.namespace = Namespace(root / "guest", root / "door", [22, 80, 443], self.ca.read_text())
+            self.proxy, self.port = "", 0
 
     def write_policy(self):
         lines = ["version: 1", "egress:", f"  allow: [{', '.join(HOSTS)}]",
@@ -75,9 +81,7 @@ class Lab:
         root = self.root
         self.write_policy()
         (root / "authority").mkdir()
-        pep = BIN / "pinhole-pep"
-        if not pep.exists():
-            pep = BIN.parent / "libexec/pinhole/pinhole-pep"
+        pep = inner_program("pinhole-pep")
         subprocess.run([pep, "--create-authority", root / "authority", "--vm", "clients"], check=True, timeout=60)
         self.ca = root / "authority/ca.pem"
         ours, its = socket.socketpair()
@@ -108,15 +112,21 @@ class Lab:
 
     def environment(self, more=None):
         """As in a VM: the proxy is in the environment. Each client adds where it looks for the authority."""
-        return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.root), "LANG": "C.UTF-8", "https_proxy": self.proxy,
-                "HTTPS_PROXY": self.proxy, **{name: str(value) for name, value in (more or {}).items()}}
+        proxy = {"https_proxy": self.proxy, "HTTPS_PROXY": self.proxy} if self.proxy else {}
+        return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.root), "LANG": "C.UTF-8", **proxy,
+                **{name: str(value) for name, value in (more or {}).items()}}
+
+    def inside(self, words, cwd=None):
+        """The command that runs `words` where the clients are."""
+        enter = self.namespace.enter(cwd or self.root) if self.namespace else []
+        return [*enter, *map(str, words)]
 
     def run(self, *words, env=None, cwd=None, input="", timeout=120):
-        return subprocess.run([str(word) for word in words], env=self.environment(env), cwd=cwd or self.root, input=input,
+        return subprocess.run(self.inside(words, cwd), env=self.environment(env), cwd=cwd or self.root, input=input,
                               capture_output=True, text=True, timeout=timeout)
 
     def popen(self, *words, env=None, cwd=None):
-        return subprocess.Popen([str(word) for word in words], env=self.environment(env), cwd=cwd or self.root, stdin=subprocess.PIPE,
+        return subprocess.Popen(self.inside(words, cwd), env=self.environment(env), cwd=cwd or self.root, stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def folder(self, name):
@@ -131,6 +141,8 @@ class Lab:
         return (self.root / "pep.log").read_text()
 
     def stop(self):
+        if self.namespace:
+            self.namespace.stop()
         self.streams.stdin.close()
         for process in (self.relay, self.pep):
             process.send_signal(signal.SIGTERM)

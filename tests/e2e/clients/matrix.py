@@ -232,8 +232,8 @@ def wget():
 
 def openssl():
     def command(lab, host):
-        return ["openssl", "s_client", "-quiet", "-verify_return_error", "-verify_hostname", host, "-proxy", f"127.0.0.1:{lab.port}",
-                "-connect", f"{host}:443", "-servername", host, "-CAfile", lab.ca]
+        return ["openssl", "s_client", "-quiet", "-verify_return_error", "-verify_hostname", host,
+                *(["-proxy", f"127.0.0.1:{lab.port}"] if lab.proxy else []), "-connect", f"{host}:443", "-servername", host, "-CAfile", lab.ca]
 
     def request(path, *headers, host="plain.test", method="GET"):
         return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *headers, "", ""])
@@ -261,7 +261,7 @@ def openssl():
     def big(lab):
         file = lab.folder("openssl") / "big"
         with open(file, "wb") as out:
-            subprocess.run([str(word) for word in command(lab, "plain.test")], input=request("/big").encode(), stdout=out, stderr=subprocess.DEVNULL,
+            subprocess.run(lab.inside(command(lab, "plain.test")), input=request("/big").encode(), stdout=out, stderr=subprocess.DEVNULL,
                            env=lab.environment(), timeout=120)
         head, _, body = file.read_bytes().partition(b"\r\n\r\n")
         file.unlink()
