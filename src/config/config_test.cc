@@ -136,6 +136,7 @@ VmPlan sample_plan() {
           .guarded = {".git/config", "caf\xe9/.git/hooks"},
           .policy = {{.layer = "user", .path = "/v/policy-0.yaml", .name = "config.yaml"}},
           .fetches = {"http://a/"},
+          .ephemeral = true,
           .capture = false};
 }
 
@@ -161,6 +162,27 @@ TEST(VmPlan, OfAnOlderVersionGuardsNothing) {
 
 TEST(VmPlan, SurvivesJson) {
   EXPECT_EQ(parse_vm_plan(to_json(sample_plan())).value(), sample_plan());
+}
+
+TEST(VmPlan, OfADirectBootSurvivesJsonToo) {
+  VmPlan plan = sample_plan();
+  plan.direct = DirectBoot{.kernel = "/i/vmlinuz",
+                           .initrd = "/v/initrd",
+                           .cmdline = "console=ttyS0",
+                           .hostname = "web",
+                           .user = {.name = "ana", .uid = 1000, .gid = 1001}};
+  std::string text = to_json(plan);
+  EXPECT_EQ(parse_vm_plan(text).value(), plan);
+  text.replace(text.find("\"uid\":1000"), 10, "\"uid\":4294967296");
+  EXPECT_EQ(parse_vm_plan(text).error().message, "the VM's plan is damaged at \"direct\"");
+}
+
+TEST(VmFile, NamesAWayToBootAndAFlagWins) {
+  const auto file = parse_vm_request("vm: {boot: direct}\n", "pinhole.yaml").value();
+  EXPECT_EQ(file.boot, BootWish::direct);
+  EXPECT_EQ(merged({}, file).boot, BootWish::direct);
+  EXPECT_EQ(merged({.boot = BootWish::efi}, file).boot, BootWish::efi);
+  EXPECT_FALSE(parse_vm_request("vm: {boot: bios}\n", "pinhole.yaml"));
 }
 
 TEST(VmPlan, RefusesAnotherVersionAndDamage) {

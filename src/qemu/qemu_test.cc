@@ -55,6 +55,14 @@ TEST(QemuArgs, MatchTheGoldenFiles) {
   expect_golden("raw-kvm.args", joined(qemu_args(plan)));
 }
 
+TEST(QemuArgs, OfADirectBootNameKernelAndInitrdAndNoFirmware) {
+  config::VmPlan plan = sample_plan();
+  plan.firmware = {};
+  plan.direct = config::DirectBoot{
+      .kernel = "/i/base/vmlinuz", .initrd = "/v/web/initrd", .cmdline = "console=ttyS0 panic=-1"};
+  expect_golden("direct-tcg.args", joined(qemu_args(plan)));
+}
+
 TEST(QemuArgs, NeverHoldANetworkDeviceOrABackingFileOfTheGuestsChoice) {
   config::VmPlan plan = sample_plan();
   for (const bool overlay : {true, false}) {
