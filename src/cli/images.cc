@@ -24,6 +24,11 @@ Result<fs::path> recipe_file(const std::string& recipe) {
              "build ./my.yaml"});
 }
 
+fs::path shipped_recipes() {
+  const auto base = config::shared_data("images/base.yaml");
+  return base ? base->parent_path() : fs::path();
+}
+
 std::optional<preflight::DirectImage> direct_image(const image::Image& image) {
   const auto modules = image.direct_archive();
   if (!modules) return std::nullopt;
@@ -42,6 +47,7 @@ Result<image::BuildResult> build_with_progress(const std::string& recipe, bool r
   image::BuildOptions options{.store = paths.images,
                               .recipe = file,
                               .agent = agent,
+                              .shipped = shipped_recipes(),
                               .refresh = refresh,
                               .cancel_fd = interrupts.fd()};
   std::string last_stage;

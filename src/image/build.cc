@@ -352,7 +352,7 @@ std::string cache_key(std::string_view recipe_sha256, std::string_view agent_sha
 
 Result<BuildResult> build_image(const BuildOptions& options) {
   const auto started = steady_clock::now();
-  PINHOLE_TRY(const LoadedRecipe recipe, load_recipe(options.recipe));
+  PINHOLE_TRY(const LoadedRecipe recipe, load_recipe(options.recipe, options.shipped));
   PINHOLE_TRY(const Layout layout, plan_layout(recipe.recipe.disk_size, recipe.recipe.esp_size));
   PINHOLE_TRY_VOID(check_agent(options.agent));
   PINHOLE_TRY(std::string agent_sha256, sys::sha256_file(options.agent));

@@ -43,7 +43,9 @@ struct BuildOptions {
   std::filesystem::path store;   ///< default_store()
   std::filesystem::path recipe;  ///< images/base.yaml
   std::filesystem::path agent;   ///< the static pinhole-agent
-  bool refresh = false;          ///< build anew even if nothing changed
+  /// Where bases of the recipe are that are not beside it: those that ship with Pinhole. May be empty.
+  std::filesystem::path shipped = {};
+  bool refresh = false;  ///< build anew even if nothing changed
   std::function<void(const Progress&)> progress = {};
   int cancel_fd = -1;  ///< borrowed; readable means: give up and clean up (code "cancelled")
   /// For another build of the same image to end; zero refuses at once (code "image_busy").

@@ -154,8 +154,15 @@ Result<Source> read_source(const fs::path& path) {
   return Source{.path = path, .text = *std::move(text), .recipe = std::move(recipe)};
 }
 
+fs::path base_file(const Source& source, const fs::path& shipped) {
+  const std::string name = source.recipe.base + ".yaml";
+  fs::path beside = source.path.parent_path() / name;
+  std::error_code error;
+  return shipped.empty() || fs::exists(beside, error) ? beside : shipped / name;
+}
+
 /// The recipe and its bases, each after what it adds to.
-Result<std::vector<Source>> read_sources(const fs::path& path) {
+Result<std::vector<Source>> read_sources(const fs::path& path, const fs::path& shipped) {
   std::vector<Source> sources;
   std::string way;
   fs::path next = path;
@@ -170,7 +177,7 @@ Result<std::vector<Source>> read_sources(const fs::path& path) {
     way = sources.empty() ? source->recipe.name : way + " -> " + source->recipe.name;
     sources.insert(sources.begin(), *std::move(source));
     if (base.empty()) return sources;
-    next = path.parent_path() / (base + ".yaml");
+    next = base_file(sources.front(), shipped);
     const auto same = [&](const Source& other) { return other.path == next; };
     if (std::ranges::any_of(sources, same)) {
       return fail(Error{.message = fmt::format("recipe {} stands on itself: {} -> {}",
@@ -276,8 +283,8 @@ Recipe add_to_base(const Recipe& base, const Recipe& own) {
   return sum;
 }
 
-Result<LoadedRecipe> load_recipe(const fs::path& path) {
-  PINHOLE_TRY(const std::vector<Source> sources, read_sources(path));
+Result<LoadedRecipe> load_recipe(const fs::path& path, const fs::path& shipped) {
+  PINHOLE_TRY(const std::vector<Source> sources, read_sources(path, shipped));
   LoadedRecipe loaded;
   std::vector<std::string> texts;
   for (const Source& source : sources) {

@@ -15,8 +15,7 @@ namespace pinhole::image {
 
 struct Recipe {
   std::string name;
-  std::string
-      base;  ///< the recipe that this one adds to, in the same folder; empty: it stands alone
+  std::string base;  ///< the recipe that this one adds to; empty: it stands alone
   std::string description;
   std::string suite;  ///< Debian's: bookworm
   std::uint64_t disk_size = 0;
@@ -56,6 +55,8 @@ struct LoadedRecipe {
   std::vector<BakedFile>
       files;  ///< sorted by path; where two have the same, the base's is left out
 };
-Result<LoadedRecipe> load_recipe(const std::filesystem::path& path);
+/// A base is NAME.yaml beside the recipe that names it, or else in the folder `shipped`.
+Result<LoadedRecipe> load_recipe(const std::filesystem::path& path,
+                                 const std::filesystem::path& shipped = {});
 
 }  // namespace pinhole::image

@@ -197,6 +197,20 @@ TEST(RecipeWithABase, RefusesMoreBasesThanAnyoneUnderstands) {
       ::testing::EndsWith("r.yaml stands on more than 4 others: r -> a -> b -> c -> d -> e"));
 }
 
+TEST(RecipeWithABase, FindsItAmongThoseThatShip) {
+  const Derived shipped;
+  const Folder own;
+  own.write("my.yaml", "version: 1\nname: my\nbase: r\npackages: [postgresql]\n");
+  const auto loaded = load_recipe(own.dir.path() / "my.yaml", shipped.dir.path()).value();
+  EXPECT_THAT(loaded.recipe.packages,
+              ElementsAre("systemd", "busybox-static", "nodejs", "postgresql"));
+  EXPECT_THAT(loaded.finish, ElementsAre("first", "second"));
+  EXPECT_FALSE(load_recipe(own.dir.path() / "my.yaml"));
+  own.write("r.yaml", kRecipe);  // the nearer one
+  EXPECT_THAT(load_recipe(own.dir.path() / "my.yaml", shipped.dir.path()).error().message,
+              HasSubstr("/init: No such file or directory"));
+}
+
 TEST(RecipeWithABase, NamesAMissingOrBrokenBase) {
   const Folder folder;
   folder.write("r.yaml", "version: 1\nname: r\nbase: gone\n");
