@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -62,6 +63,17 @@ Result<std::shared_ptr<Acceptor>> acceptor_of(const asio::any_io_executor& execu
   return acceptor;
 }
 
+/// Two for each connection, the proxy's among them; the usual limit is 1024.
+void allow_descriptors() {
+  constexpr rlim_t kWanted = 8192;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kWanted) return;
+  limit.rlim_cur = kWanted;
+  limit.rlim_max = std::max(limit.rlim_max, kWanted);
+  // Refused to who is not root: then fewer connections have to do.
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 std::string host_name() {
   std::array<char, 256> name{};
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
@@ -79,6 +91,7 @@ Capture::Capture(const asio::any_io_executor& executor, std::shared_ptr<const Se
 std::shared_ptr<Capture> Capture::start(const asio::any_io_executor& executor,
                                         std::shared_ptr<const Settings> settings,
                                         const std::vector<std::uint16_t>& ports) {
+  allow_descriptors();
   const std::shared_ptr<Capture> capture(new Capture(executor, std::move(settings)));
   if (capture->settings_->network_setup) capture->complain(make_every_address_local());
   capture->set_names_up();

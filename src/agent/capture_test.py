@@ -310,7 +310,14 @@ class Capture(unittest.TestCase):
             self.assertEqual((told.stdout, told.stderr), ("web.example /path\n", ""))
             head = self.door.last()
             self.assertTrue(head.startswith("CONNECT web.example:80 HTTP/1.1\r\nHost: web.example:80\r\n"), head)
-            self.assertRegex(head, r'Pinhole-Client: program="curl"; uid=0; pid=\d+\r\n')
+            self.assertRegex(head, r"Pinhole-Client: (program=\"curl\"; )?uid=0(; pid=\d+)?\r\n")
+
+    def test_the_door_is_told_who_connects(self):
+        for _ in range(50):  # a search for the process is left out when the last one was just now
+            run("curl", "-sS", "http://who.example/")
+            if "pid=" in self.door.last():
+                break
+        self.assertRegex(self.door.last(), r'Pinhole-Client: program="curl"; uid=0; pid=\d+\r\n')
 
     def test_an_address_is_asked_for_as_such(self):
         self.assertEqual(run("curl", "-sS", "http://192.0.2.7:8080/").stdout, "192.0.2.7 /\n")

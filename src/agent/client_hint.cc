@@ -32,6 +32,9 @@ using std::chrono::steady_clock;
 /// For looking through /proc, of one connection: long enough for a hundred processes under software
 /// emulation, too short to be felt.
 constexpr std::chrono::milliseconds kSearch{5};
+/// After a search, so many times as long as it took nothing but the processes found before: the
+/// agent has other things to do.
+constexpr int kRest = 3;
 constexpr std::size_t kProcesses = 4096;
 constexpr std::size_t kRecent = 8;
 constexpr std::size_t kCommBytes = 64;
@@ -149,16 +152,27 @@ std::optional<ClientFinder::Socket> ClientFinder::ask_kernel(const ConnectionEnd
 
 std::optional<int> ClientFinder::find_process(const Socket& socket) {
   const std::string target = fmt::format("socket:[{}]", socket.inode);
-  const auto until = steady_clock::now() + kSearch;
+  const auto begun = steady_clock::now();
+  const auto until = begun + kSearch;
   for (const int pid : recent_)
     if (belongs_to(pid, socket.uid) && holds(pid, target, until)) return pid;
+  if (begun < next_search_) return std::nullopt;
+  const auto found = search(socket.uid, target, until);
+  const auto now = steady_clock::now();
+  next_search_ = now + kRest * (now - begun);
+  if (!found) return std::nullopt;
+  recent_.push_front(*found);
+  if (recent_.size() > kRecent) recent_.pop_back();
+  return found;
+}
+
+/// Among the processes that were not found before.
+std::optional<int> ClientFinder::search(std::uint32_t uid, const std::string& target,
+                                        steady_clock::time_point until) const {
   for (const int pid : processes()) {
     if (steady_clock::now() >= until) break;
-    if (std::ranges::find(recent_, pid) != recent_.end() || !belongs_to(pid, socket.uid)) continue;
-    if (!holds(pid, target, until)) continue;
-    recent_.push_front(pid);
-    if (recent_.size() > kRecent) recent_.pop_back();
-    return pid;
+    if (std::ranges::find(recent_, pid) != recent_.end() || !belongs_to(pid, uid)) continue;
+    if (holds(pid, target, until)) return pid;
   }
   return std::nullopt;
 }

@@ -3,6 +3,7 @@
 // guest's claim and no more.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -35,7 +36,8 @@ std::string hint_text(const ClientHint& hint);
 
 class ClientFinder {
  public:
-  /// In bounded time: a guest with very many processes or open files gets hints without a pid.
+  /// In bounded time, each call and all together: a guest with very many processes, open files or
+  /// connections gets hints without a pid.
   ClientHint find(const ConnectionEnds& ends);
 
  private:
@@ -45,9 +47,12 @@ class ClientFinder {
   };
   std::optional<Socket> ask_kernel(const ConnectionEnds& ends);
   std::optional<int> find_process(const Socket& socket);
+  [[nodiscard]] std::optional<int> search(std::uint32_t uid, const std::string& target,
+                                          std::chrono::steady_clock::time_point until) const;
 
   Fd netlink_;
   std::deque<int> recent_;  // processes that were found, the newest first
+  std::chrono::steady_clock::time_point next_search_{};
 };
 
 }  // namespace pinhole::agent

@@ -32,10 +32,10 @@ std::string guest_file(const fs::path& file) {
   return sys::read_file(real, kGuestFileBytes).value_or("");
 }
 
-Result<void> put_guest_file(const fs::path& file, std::string_view content) {
+Result<void> put_guest_file(const fs::path& file, std::string_view content, Links links) {
   std::error_code error;
-  const fs::path real = followed(file);
-  const bool there = fs::exists(real, error);
+  const fs::path real = links == Links::follow ? followed(file) : file;
+  const bool there = fs::symlink_status(real, error).type() == fs::file_type::regular;
   if (there && guest_file(real) == content) return {};
   fs::create_directories(real.parent_path(), error);
   const fs::path temporary = real.string() + ".pinhole-new";
@@ -46,7 +46,7 @@ Result<void> put_guest_file(const fs::path& file, std::string_view content) {
   auto written = sys::write_all(out.get(), content);
   mode_t mode = 0644;
   struct stat old{};
-  if (::stat(real.c_str(), &old) == 0) {
+  if (::lstat(real.c_str(), &old) == 0 && S_ISREG(old.st_mode)) {
     mode = old.st_mode & 07777;
     [[maybe_unused]] const int given = ::fchown(out.get(), old.st_uid, old.st_gid);
   }

@@ -4,18 +4,15 @@
 #include <algorithm>
 #include <string>
 
+#include "agent/guest_file.h"
 #include "agent/network.h"
 #include "base/strings.h"
 #include "dns/message.h"
-#include "sys/files.h"
 
 namespace pinhole::agent {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t kFileBytes = std::size_t{1} << 20;
-constexpr int kMode = 0644;
 
 std::string resolv_conf() {
   return fmt::format(
@@ -23,23 +20,6 @@ std::string resolv_conf() {
       "nameserver {}\n"
       "options timeout:2 attempts:2\n",
       kLoopbackAddress4);
-}
-
-bool is_plain_file(const fs::path& file) {
-  std::error_code error;
-  return fs::symlink_status(file, error).type() == fs::file_type::regular;
-}
-
-/// Empty where there is none, or none that is worth reading.
-std::string content_of(const fs::path& file) {
-  return sys::read_file(file, kFileBytes).value_or("");
-}
-
-Result<void> change(const fs::path& file, std::string_view before, std::string_view after) {
-  if (before == after) return {};
-  std::error_code error;
-  fs::create_directories(file.parent_path(), error);
-  return sys::write_file_atomic(file, after, kMode);
 }
 
 void keep_original(const fs::path& file) {
@@ -52,11 +32,10 @@ void keep_original(const fs::path& file) {
 
 Result<void> write_resolv_conf(const fs::path& root) {
   const fs::path file = root / "etc/resolv.conf";
+  std::error_code error;
   const std::string wanted = resolv_conf();
-  const bool plain = is_plain_file(file);
-  const std::string before = plain ? content_of(file) : "";
-  if (before != wanted) keep_original(file);
-  return change(file, before, wanted);
+  if (fs::is_symlink(file, error) || guest_file(file) != wanted) keep_original(file);
+  return put_guest_file(file, wanted, Links::replace);
 }
 
 /// The words of a line before its comment.
@@ -118,11 +97,9 @@ std::string with_own_names(std::string_view hosts, std::string_view host_name) {
 Result<void> lead_names_to_agent(const fs::path& root, std::string_view host_name) {
   PINHOLE_TRY_VOID(write_resolv_conf(root));
   const fs::path nsswitch = root / "etc/nsswitch.conf";
-  const std::string sources = content_of(nsswitch);
-  PINHOLE_TRY_VOID(change(nsswitch, sources, with_plain_hosts(sources)));
+  PINHOLE_TRY_VOID(put_guest_file(nsswitch, with_plain_hosts(guest_file(nsswitch))));
   const fs::path hosts = root / "etc/hosts";
-  const std::string known = content_of(hosts);
-  return change(hosts, known, with_own_names(known, host_name));
+  return put_guest_file(hosts, with_own_names(guest_file(hosts), host_name));
 }
 
 }  // namespace pinhole::agent
