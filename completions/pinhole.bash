@@ -71,7 +71,7 @@ _pinhole_value() {
     "policy "*" --vm") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "up --boot" | "run --boot") _pinhole_offer -W "auto efi direct" ;;
     *" --guard") _pinhole_offer -W "off warn strict" ;;
-    "up --image" | "run --image") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
+    "up --image" | "run --image") _pinhole_offer -W "base node python full chromium $(_pinhole_names image ls)" ;;
     "up --workspace" | "up -w" | "run --workspace" | "run -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
     "run --"policy | "run --"config | "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "pep --"token-file | "pep --"placeholders | "vsockd --"socket | \
       "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
@@ -119,7 +119,7 @@ _pinhole() {
   fi
   case $command in
     up | down | rm | status | logs | exec | shell | forward | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
-    "image build") _pinhole_offer_files -f -W base ;;
+    "image build") _pinhole_offer_files -f -W "base node python full chromium" ;;
     "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "seed build" | "seed inspect") _pinhole_offer_files -f ;;
     trust) _pinhole_offer_files -d ;;
