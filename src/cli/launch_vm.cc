@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "base/printable.h"
+#include "cli/guard.h"
 #include "cli/interrupts.h"
 #include "cli/secrets.h"
 #include "cli/terminal.h"
@@ -178,9 +179,14 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
                           .may_gain_privileges = true}));
   report.second.reset();
   prepared.lock.reset();
-  PINHOLE_TRY_VOID(follow(prepared, report.first.get(), supervisor, words));
+  const Vm vm{.name = prepared.plan.name, .paths = prepared.paths};
+  if (auto up = follow(prepared, report.first.get(), supervisor, words); !up) {
+    supervisor.stop(kInterruptedStop);
+    tell_guard(vm);  // a guest that did not come up may have written already
+    return std::unexpected(std::move(up).error());
+  }
   supervisor.release();
-  return Vm{.name = prepared.plan.name, .paths = prepared.paths};
+  return vm;
 }
 
 }  // namespace pinhole::cli
