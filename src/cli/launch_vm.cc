@@ -41,8 +41,13 @@ std::map<std::string, std::string> supervisor_environment() {
 }
 
 /// What a stage's name means while one waits for the next.
-std::string_view waiting_for(std::string_view done) {
-  if (done == "policy") return "starting the machine: firmware and kernel";
+std::string_view waiting_for(std::string_view done, bool direct) {
+  if (done == "policy") {
+    return direct ? "starting the machine: kernel and first process"
+                  : "starting the machine: firmware and kernel";
+  }
+  if (direct && done == "kernel") return "setting the machine up";
+  if (direct && done == "agent") return "mounting the workspace";
   if (done == "kernel" || done == "agent") return "waiting for cloud-init";
   if (done == "cloud-init") return "mounting the workspace";
   if (done == "workspace") return "proving the door";
@@ -87,7 +92,7 @@ class Report {
       progress_.done(fmt::format("  {} {:<10} {:>6.1f} s  {}", good ? "ok  " : "FAIL", name,
                                  seconds, printable(text_of(event, "detail"), 160)));
     }
-    show(waiting_for(name));
+    show(waiting_for(name, plan_.direct.has_value()));
   }
 
   const config::VmPlan& plan_;

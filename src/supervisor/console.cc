@@ -16,7 +16,7 @@ constexpr std::size_t kTailLineBytes = 240;
 }  // namespace
 
 ConsoleLog::ConsoleLog(asio::io_context& io, CappedLog log, Fd read_end)
-    : log_(std::move(log)), pipe_(io, read_end.release()) {}
+    : log_(std::move(log)), pipe_(io, read_end.release()), end_(io) {}
 
 Result<std::unique_ptr<ConsoleLog>> ConsoleLog::open(asio::io_context& io,
                                                      const std::filesystem::path& path,
@@ -31,11 +31,19 @@ asio::awaitable<void> ConsoleLog::run() {
   std::array<char, 16384> chunk;
   for (;;) {
     const auto [error, n] = co_await pipe_.async_read_some(asio::buffer(chunk), as_result);
-    if (error) co_return;
+    if (error) break;
     bytes_seen_ += n;
     log_.write({chunk.data(), n});  // on a full disk the machine goes on, and its words are lost
     remember({chunk.data(), n});
   }
+  ended_ = true;
+  end_.notify();
+}
+
+asio::awaitable<void> ConsoleLog::drained(std::chrono::milliseconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  bool in_time = true;
+  while (!ended_ && in_time) in_time = co_await end_.wait_until(deadline);
 }
 
 void ConsoleLog::remember(std::string_view bytes) {

@@ -2,6 +2,7 @@
 // console.log: what the machine said on ttyS0 and hvc0, capped, with a separator per boot.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include "base/fd.h"
 #include "supervisor/capped_log.h"
 #include "sys/asio.h"
+#include "sys/event.h"
 
 namespace pinhole::supervisor {
 
@@ -25,6 +27,9 @@ class ConsoleLog {
 
   asio::awaitable<void> run();
 
+  /// Waits until all that the machine said is here, which it is once the machine is gone.
+  asio::awaitable<void> drained(std::chrono::milliseconds limit);
+
   /// The last lines, printable, oldest first.
   [[nodiscard]] std::vector<std::string> tail() const;
   [[nodiscard]] std::uint64_t bytes_seen() const { return bytes_seen_; }
@@ -36,6 +41,8 @@ class ConsoleLog {
   CappedLog log_;
   asio::posix::stream_descriptor pipe_;
   std::uint64_t bytes_seen_ = 0;
+  bool ended_ = false;
+  sys::Event end_;
   std::deque<std::string> lines_;
   std::string unfinished_;
 };

@@ -28,6 +28,15 @@ std::string certificate_of(const std::filesystem::path& authority) {
   return {};
 }
 
+/// From QEMU's end to the last of what was on its console.
+constexpr milliseconds kLastWords{1000};
+
+Error with_tail(Error error, const ConsoleLog& console) {
+  error.details.emplace_back("the console's last lines:");
+  for (const std::string& line : console.tail()) error.details.push_back("  " + line);
+  return error;
+}
+
 /// What cloud-init and the image's units do where they run.
 wire::Machine machine_of(const config::VmPlan& plan) {
   const config::GuestUser& user = plan.direct->user;
@@ -107,6 +116,10 @@ bool Supervisor::is_up() const {
 asio::awaitable<Result<void>> Supervisor::await_up() {
   const auto deadline = steady_clock::now() + boot_limit(plan_.accelerator);
   while (!is_up()) {
+    if (gone_early_) {
+      co_await console_->drained(kLastWords);
+      co_return std::unexpected(early_end());
+    }
     if (ending_) co_return Result<void>();
     const bool changed = co_await changed_.wait_until(deadline);
     if (!changed) co_return std::unexpected(stage_timeout());
@@ -125,6 +138,13 @@ asio::awaitable<Result<void>> Supervisor::await_up() {
   co_return Result<void>();
 }
 
+Error Supervisor::early_end() const {
+  return with_tail(
+      {.message = fmt::format("VM \"{}\" did not come up: it switched itself off", plan_.name),
+       .fix = fmt::format("pinhole logs --console {}", plan_.name)},
+      *console_);
+}
+
 Error Supervisor::stage_timeout() const {
   const GuestState& guest = guest_->state();
   std::string stage = plan_.direct ? "kernel or first process" : "firmware or kernel";
@@ -138,14 +158,12 @@ Error Supervisor::stage_timeout() const {
     stage = set_up ? "workspace or door" : "cloud-init";
     cause = "the guest is alive but did not finish";
   }
-  Error error{
-      .message = fmt::format(
-          "VM \"{}\" did not come up within {} s: stage {}: {}", plan_.name,
-          std::chrono::duration_cast<seconds>(boot_limit(plan_.accelerator)).count(), stage, cause),
-      .fix = fmt::format("pinhole logs --console {}", plan_.name)};
-  error.details.emplace_back("the console's last lines:");
-  for (const std::string& line : console_->tail()) error.details.push_back("  " + line);
-  return error;
+  return with_tail({.message = fmt::format(
+                        "VM \"{}\" did not come up within {} s: stage {}: {}", plan_.name,
+                        std::chrono::duration_cast<seconds>(boot_limit(plan_.accelerator)).count(),
+                        stage, cause),
+                    .fix = fmt::format("pinhole logs --console {}", plan_.name)},
+                   *console_);
 }
 
 }  // namespace pinhole::supervisor

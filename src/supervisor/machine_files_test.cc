@@ -48,6 +48,16 @@ TEST_F(MachineFilesTest, AreWritableWhereTheMachineWritesAndNowhereElse) {
   EXPECT_FALSE(writable(files.backing) || writable(files.firmware_code) || writable(files.seed));
 }
 
+TEST_F(MachineFilesTest, ADirectBootWantsNoFirmwareAndNoSeed) {
+  for (const auto& path : {paths_.efi_vars, paths_.seed, root_ / "code.fd"}) fs::remove(path);
+  EXPECT_FALSE(open_machine_files(plan_, paths_));
+  plan_.firmware = {};
+  plan_.direct = config::DirectBoot{};
+  const auto files = open_machine_files(plan_, paths_).value();
+  EXPECT_TRUE(writable(files.disk));
+  EXPECT_FALSE(files.firmware_code || files.firmware_vars || files.seed);
+}
+
 TEST_F(MachineFilesTest, DiskOfTheUsersOwnIsNotFoundThroughALinkThatAGuestHasMade) {
   plan_.backing.reset();
   plan_.disk.path = root_ / "shared/own.raw";

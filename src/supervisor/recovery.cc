@@ -44,13 +44,18 @@ RestartBudget restart_budget() {
 
 }  // namespace
 
+void Supervisor::machine_ended(std::string reason) {
+  gone_early_ = gone_early_ || (!ending_ && state_ == VmState::starting);
+  end({.reason = std::move(reason)});
+}
+
 void Supervisor::child_ended(const std::string& name) {
   Child* child = find_child(name);
   const auto status = child == nullptr ? std::nullopt : child->process.poll();
   changed_.notify();
   if (!status || state_ == VmState::stopping) return;
   status_->line(fmt::format("{}: {}", name, status->text()));
-  if (name == "qemu" && status->ok()) return end({.reason = "the machine was switched off"});
+  if (name == "qemu" && status->ok()) return machine_ended("the machine was switched off");
   const std::string reason = fmt::format("{} {}", name, status->text());
   // While the machine starts, a part that dies is a start that failed.
   const bool up = state_ == VmState::running || state_ == VmState::paused;

@@ -109,7 +109,7 @@ asio::awaitable<Ending> Supervisor::live() {
   auto up = co_await start_all();
   if (up) up = co_await await_up();
   if (!up) {
-    end({.state = VmState::error, .reason = up.error().message, .error = up.error()});
+    ending_ = Ending{.state = VmState::error, .reason = up.error().message, .error = up.error()};
     stop_at_once_ = true;
   } else if (!ending_) {
     enter(VmState::running);

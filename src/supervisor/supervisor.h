@@ -102,6 +102,8 @@ class Supervisor {
 
   // Recovery: a process died.
   void child_ended(const std::string& name);
+  /// By itself, or because we asked for it.
+  void machine_ended(std::string reason);
   void guard_ended(Child* guard);
   void will_restart(const std::string& name, const std::string& how);
   asio::awaitable<void> recover();
@@ -132,6 +134,7 @@ class Supervisor {
   bool may_tell_heartbeat();
   void store_marker(const wire::Marker& marker) const;
   Error stage_timeout() const;
+  Error early_end() const;
   [[nodiscard]] bool is_up() const;
 
   // The control socket's operations.
@@ -166,6 +169,7 @@ class Supervisor {
   std::string state_reason_, state_fix_;
   std::optional<Ending> ending_;
   bool stop_at_once_ = false;
+  bool gone_early_ = false;  // the machine switched itself off before it was up
   std::string policy_hash_;
   std::vector<std::uint16_t> ports_;  // that the policy names
   bool reloading_ = false;

@@ -137,7 +137,8 @@ asio::awaitable<void> Supervisor::go_on() {
 void Supervisor::qemu_event(std::string_view name, const json::object& data) {
   status_->foreign_line(fmt::format("qemu: {}", name));
   hotplug_->on_event(name, data);
-  if (name == "SHUTDOWN") return end({.reason = "the guest powered off"});
+  if (name == "SHUTDOWN") return machine_ended("the guest powered off");
+  if (name == "RESUME") guest_->tell(heartbeat_ack(0));  // its clock stood still
   const json::value* full = data.if_contains("nospace");
   if (name != "BLOCK_IO_ERROR" || full == nullptr || !full->is_bool() || !full->get_bool()) return;
   // QEMU has stopped the machine by itself (werror=enospc); what the guest wrote is not lost.
