@@ -207,7 +207,9 @@ class Compiler {
     for (const Rule& rule : tables_.allow_rules) {
       for (const Reach& reach : rule.reaches) {
         if (!reach.port) continue;
-        (rule.raw ? raw_ports : web_ports).insert(*reach.port);
+        if (!rule.raw) web_ports.insert(*reach.port);
+        if (rule.raw && *reach.port != kHttpPort && *reach.port != kHttpsPort)
+          raw_ports.insert(*reach.port);
         if (ports.contains(*reach.port)) continue;
         (ports.size() < Policy::kMostPorts ? ports : left_out).insert(*reach.port);
       }

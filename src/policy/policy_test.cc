@@ -298,7 +298,8 @@ egress:
 TEST(PolicyPorts, AreForTheWebWhereNoRuleMeansBytes) {
   const Policy mixed = policy(R"(
 egress:
-  allow: ["a.com:8080", tcp://b.com:8080, "http://c.com:8000", {host: "d.com:8443", tls: tunnel}]
+  allow: ["a.com:8080", tcp://b.com:8080, "http://c.com:8000", {host: "d.com:8443", tls: tunnel},
+          tcp://e.com:443]
 )");
   for (const std::uint16_t port : std::vector<std::uint16_t>{80, 443, 8000, 8443})
     EXPECT_TRUE(mixed.is_web_port(port)) << port;
