@@ -154,15 +154,19 @@ void add_entropy(std::string_view digits) {
 
 Result<void> name_machine(const std::string& hostname, const fs::path& root) {
   const auto hosts = sys::read_file(root / "etc/hosts", kLargestFile);
-  PINHOLE_TRY_VOID(replace_file(root / "etc/hostname", hostname + "\n", 0644));
-  if (hosts && (*hosts + "\n").contains("127.0.1.1 " + hostname + "\n")) return {};
-  // Its own line, as Debian has it, in place of that of an earlier name.
+  // Lines of its own, as Debian has them, in place of those of an earlier name. Both families: what
+  // is not found here is asked of the name server, which knows every name.
   std::string text;
   for (const std::string_view line :
        split(hosts ? *hosts : "127.0.0.1 localhost\n::1 localhost", '\n')) {
-    if (!line.empty() && !line.starts_with("127.0.1.1 ")) text += std::string(line) + "\n";
+    const bool earlier =
+        line.starts_with("127.0.1.1 ") || (line.starts_with("::1 ") && !line.contains("localhost"));
+    if (!line.empty() && !earlier) text += std::string(line) + "\n";
   }
-  return replace_file(root / "etc/hosts", text + "127.0.1.1 " + hostname + "\n", 0644);
+  text += fmt::format("127.0.1.1 {0}\n::1 {0}\n", hostname);
+  PINHOLE_TRY_VOID(replace_file(root / "etc/hostname", hostname + "\n", 0644));
+  if (hosts && *hosts == text) return {};
+  return replace_file(root / "etc/hosts", text, 0644);
 }
 
 Result<void> add_user(const wire::User& user, const fs::path& root) {

@@ -28,7 +28,8 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::size_t kFirstBytes = 64;  // of an answer that should not exist
-constexpr milliseconds kFirstBytesLimit{500};
+constexpr std::size_t kHeadBytes = 1024;
+constexpr milliseconds kAnswerLimit{5000};
 constexpr milliseconds kVsockTotal{60'000};  // 8 CIDs × 64 ports that all time out
 constexpr milliseconds kFetchLimit{60'000};
 constexpr std::uint64_t kFileBytes = 64 * 1024;
@@ -88,11 +89,30 @@ asio::awaitable<int> async_connect(std::shared_ptr<Stream> stream,
   co_return error.value();
 }
 
-asio::awaitable<std::string> read_first_bytes(std::shared_ptr<Stream> stream) {
-  std::array<char, kFirstBytes> piece;
+/// What a request for nothing gets from whoever accepted the connection: where connections are
+/// captured, that is the agent itself, and behind it the door with a refusal.
+asio::awaitable<std::string> ask_for_nothing(std::shared_ptr<Stream> stream, std::string host) {
+  const std::string request =
+      fmt::format("GET /pinhole-probe HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", host);
+  co_await asio::async_write(*stream, asio::buffer(request), as_result);
+  std::array<char, kHeadBytes> piece;
   const auto [error, n] = co_await stream->async_read_some(asio::buffer(piece), as_result);
-  if (error) co_return "none: " + error.message();
-  co_return bytes_text(std::string_view(piece.data(), n));
+  co_return std::string(piece.data(), error ? 0 : n);
+}
+
+/// Nothing, or the door's own refusal; not a byte from outside.
+void judge_connected(const std::optional<std::string>& answer, wire::ProbeResult& result) {
+  if (!answer) {
+    result.evidence = "connected, and silence";
+  } else if (answer->empty()) {
+    result.ok = true;
+    result.evidence = "connected, and closed without a byte";
+  } else if (answer->starts_with("HTTP/1.1 4") && answer->contains("\r\nProxy-Status: pinhole;")) {
+    result.ok = true;
+    result.evidence = "refused by the door: " + answer->substr(0, answer->find('\r'));
+  } else {
+    result.evidence = "connected; first bytes: " + bytes_text(answer->substr(0, kFirstBytes));
+  }
 }
 
 asio::awaitable<wire::ProbeResult> probe(SettingsPtr, wire::ConnectProbe target) {
@@ -119,8 +139,10 @@ asio::awaitable<wire::ProbeResult> probe(SettingsPtr, wire::ConnectProbe target)
   } else if (*outcome != 0) {
     result.evidence = refusal_text(*outcome);
   } else {
-    const auto first = co_await with_deadline(read_first_bytes(stream), kFirstBytesLimit);
-    result.evidence = "connected; first bytes: " + first.value_or("none so far");
+    std::string host = literal->family == AF_INET6 ? "[" + target.address + "]" : target.address;
+    if (target.port != 80) host += fmt::format(":{}", target.port);
+    const auto answer = co_await with_deadline(ask_for_nothing(stream, host), kAnswerLimit);
+    judge_connected(answer, result);
   }
   co_return result;
 }

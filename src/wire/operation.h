@@ -89,7 +89,8 @@ struct ShutdownRequest {
 struct InterfacesProbe {
   bool operator==(const InterfacesProbe&) const = default;
 };
-/// A TCP connect from the guest itself, past every proxy. ok: it did not connect.
+/// A TCP connect from the guest itself, past every proxy, and a request for nothing. ok: it did not
+/// connect, or (where connections are captured) got the door's refusal or no byte at all.
 struct ConnectProbe {
   std::string address;  // an IPv4 or IPv6 literal
   std::uint16_t port = 0;
