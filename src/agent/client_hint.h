@@ -34,6 +34,14 @@ struct ClientHint {
 /// could mislead are '_'.
 std::string hint_text(const ClientHint& hint);
 
+struct ClientSocket {
+  std::uint32_t uid = 0;
+  std::uint32_t inode = 0;
+  bool operator==(const ClientSocket&) const = default;
+};
+/// The client's end in the text of /proc/net/tcp or tcp6.
+std::optional<ClientSocket> find_in_table(std::string_view table, const ConnectionEnds& ends);
+
 class ClientFinder {
  public:
   /// In bounded time, each call and all together: a guest with very many processes, open files or
@@ -41,16 +49,14 @@ class ClientFinder {
   ClientHint find(const ConnectionEnds& ends);
 
  private:
-  struct Socket {
-    std::uint32_t uid;
-    std::uint32_t inode;
-  };
-  std::optional<Socket> ask_kernel(const ConnectionEnds& ends);
-  std::optional<int> find_process(const Socket& socket);
+  std::optional<ClientSocket> find_socket(const ConnectionEnds& ends);
+  std::optional<ClientSocket> ask_kernel(const ConnectionEnds& ends);
+  std::optional<int> find_process(const ClientSocket& socket);
   [[nodiscard]] std::optional<int> search(std::uint32_t uid, const std::string& target,
                                           std::chrono::steady_clock::time_point until) const;
 
   Fd netlink_;
+  int unanswered_ = 0;      // by sock_diag, since it last answered
   std::deque<int> recent_;  // processes that were found, the newest first
   std::chrono::steady_clock::time_point next_search_{};
 };

@@ -117,15 +117,6 @@ TEST(NameFiles, AreWrittenOnceAndTheFirstOneIsKept) {
             "nameserver 127.0.0.53\n");
 }
 
-TEST(Hints, SayWhatIsKnownAndNothingThatMisleads) {
-  EXPECT_EQ(hint_text({}), "");
-  EXPECT_EQ(hint_text({.uid = 0}), "uid=0");
-  EXPECT_EQ(hint_text({.uid = 1000, .pid = 12, .program = "node"}),
-            "program=\"node\"; uid=1000; pid=12");
-  EXPECT_EQ(hint_text({.uid = 1, .pid = 2, .program = "a\"; uid=0\r\nX: \xC3\xA4"}),
-            "program=\"a__ uid_0__X: __\"; uid=1; pid=2");
-}
-
 TEST(Requests, NameTheDestination) {
   const auto folder = sys::TempDir::make().value();
   Names names(folder.path() / "names");
