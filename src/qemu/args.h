@@ -27,7 +27,7 @@ inline constexpr const char* kWorkspaceId = "workspace0";
 
 /// The arguments after the program's name. There is no network device among them, and no option
 /// adds one. All that the machine works on comes as a descriptor. The only paths of the host are
-/// kernel and initrd of a direct boot, which QEMU opens by name (fopen(3)).
+/// kernel and initrd of a direct boot, which QEMU opens by name.
 std::vector<std::string> qemu_args(const config::VmPlan& plan);
 
 /// A boot of `kernel` alone, to learn whether an accelerator really runs a guest: without a root
