@@ -114,6 +114,19 @@ void move_to_quarantine(GuardFinding& finding, const GuestDir& workspace, const 
   finding.not_moved = moved.error().message;
 }
 
+std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most) {
+  std::set<std::string> mounts;
+  std::vector<std::string> names;
+  for (const GuardedName& name : scan.names) {
+    if (!name.read_only) continue;
+    for (fs::path path = name.path; !path.empty(); path = path.parent_path())
+      mounts.insert(path.string());
+    if (mounts.size() > most) break;
+    names.push_back(name.path);
+  }
+  return names;
+}
+
 Result<GuardScan> open_guard(const fs::path& folder, config::GuardLevel level,
                              const fs::path& file) {
   GuardSnapshot snapshot{.folder = folder, .level = level, .before = {}};

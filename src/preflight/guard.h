@@ -46,6 +46,11 @@ void move_to_quarantine(GuardFinding& finding, const sys::GuestDir& workspace,
                         const std::filesystem::path& folder,
                         const std::filesystem::path& quarantine);
 
+/// The names that the guest is to have read-only, from the top of the folder down. Each, and each folder on the way to it,
+/// is a mount, of which the kernel has so many (sysctl fs.mount-max); where a guest made more, the rest is left out.
+inline constexpr std::size_t kMostMounts = 5'000;
+std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most = kMostMounts);
+
 /// Before a VM starts: scans the folder and writes the snapshot to `file`. Returns what was found, whose names the guest
 /// is to have read-only.
 Result<GuardScan> open_guard(const std::filesystem::path& folder, config::GuardLevel level,

@@ -203,6 +203,13 @@ TEST_F(Guard, LimitsAreKeptFromTheTopDownAndSaid) {
   EXPECT_EQ(scan().incomplete, "");
 }
 
+TEST_F(Guard, MountsAreCountedWithTheFoldersOnTheWay) {
+  for (const char* name : {".envrc", "a/.envrc", "a/b/.envrc", "c/d/.envrc"}) in_work(name, "x");
+  const GuardScan all = scan();
+  EXPECT_THAT(read_only_names(all, 5), ElementsAre(".envrc", "a/.envrc", "a/b/.envrc"));
+  EXPECT_EQ(read_only_names(all).size(), 4U);
+}
+
 TEST_F(Guard, FromStartToEndTellsAndWithStrictMovesAway) {
   in_work(".envrc", "mine");
   in_work("caf\xe9/README", "x");

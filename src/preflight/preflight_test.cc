@@ -380,6 +380,34 @@ TEST_F(Preparing, AnErrorWhileWritingLeavesPlanAndPoliciesAsTheyWere) {
   EXPECT_EQ(text("policy/0-session/p.yaml"), "new");
 }
 
+TEST_F(Preparing, GuardsTheWorkspaceAndTellsWhatARunLeftThatNobodyEnded) {
+  if (!find_qemu() || !find_virtiofsd()) GTEST_SKIP() << "no QEMU or no virtiofsd here";
+  PrepareOptions options{
+      .name = "web", .workspace_explicit = true, .accelerator = AcceleratorWish::tcg};
+  options.request.disk = at("secret/disk.raw");
+  options.request.workspace = at("work");
+  put("state/vms/other/x", "");
+  for (const char* folder : {"state", "state/vms"})
+    fs::permissions(at(folder), fs::perms::owner_all);
+  put("work/.git/config", "[core]\n");
+  const auto prepare = [&] {
+    auto prepared = prepare_vm(paths(), options);
+    EXPECT_TRUE(prepared) << prepared.error().message;
+    return std::pair(prepared->plan.guarded, prepared->notes);
+  };
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  EXPECT_THAT(prepare(), testing::Pair(ElementsAre(".git/config"), IsEmpty()));
+  put("work/.envrc", "from the guest");
+  EXPECT_THAT(prepare(), testing::Pair(ElementsAre(".envrc", ".git/config"),
+                                       ElementsAre(HasSubstr("the host would execute these of"),
+                                                   HasSubstr(".envrc"))));
+  options.request.guard = config::GuardLevel::off;
+  put("work/.mise.toml", "x");
+  EXPECT_THAT(prepare(), testing::Pair(IsEmpty(), testing::SizeIs(2)));
+  EXPECT_THAT(prepare(), testing::Pair(IsEmpty(), IsEmpty()));
+}
+
 TEST_F(Preparing, ANewVmThatCannotBeWrittenIsTakenAwayAgain) {
   if (!find_qemu()) GTEST_SKIP() << "no QEMU here";
   PrepareOptions options{.name = "web", .accelerator = AcceleratorWish::tcg};

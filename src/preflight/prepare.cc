@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include <boost/json.hpp>
 
@@ -363,13 +364,13 @@ Result<void> guard_workspace(const config::Paths& paths, Draft& draft) {
   if (!draft.plan.workspace || draft.plan.guard == config::GuardLevel::off) return {};
   PINHOLE_TRY(const GuardScan scan,
               open_guard(*draft.plan.workspace, draft.plan.guard, draft.paths.guard_snapshot));
-  for (const GuardedName& name : scan.names) {
-    if (name.read_only) draft.plan.guarded.push_back(name.path);
-  }
+  draft.plan.guarded = read_only_names(scan);
   note_other_names(scan, draft);
-  if (!scan.incomplete.empty()) {
-    draft.notes.push_back(fmt::format(
-        "not all of the workspace is guarded, only its upper folders: {}", scan.incomplete));
+  const auto wanted = std::ranges::count_if(scan.names, &GuardedName::read_only);
+  if (!scan.incomplete.empty() || std::cmp_less(draft.plan.guarded.size(), wanted)) {
+    draft.notes.push_back(
+        fmt::format("not all of the workspace is guarded, only its upper folders: {}",
+                    scan.incomplete.empty() ? "it has too many guarded names" : scan.incomplete));
   }
   return {};
 }

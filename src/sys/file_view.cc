@@ -134,7 +134,11 @@ const char* guard(const Detached& detached) {
         ::syscall(SYS_openat2, detached.tree.get(), path.c_str(), &how, sizeof(how))));
     if (!place && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)) continue;
     if (!place) return "opening a path that it is to guard";
-    if (const char* failed = mount_over_itself(place, only_read); failed != nullptr) return failed;
+    const char* failed = mount_over_itself(place, only_read);
+    // Whether a link can be mounted over depends on the kernel.
+    struct stat info{};
+    const bool is_link = ::fstat(place.get(), &info) == 0 && S_ISLNK(info.st_mode);
+    if (failed != nullptr && !is_link) return failed;
   }
   return nullptr;
 }
