@@ -84,6 +84,19 @@ struct HelloTest : testing::Test {
   }
 };
 
+TEST_F(HelloTest, WithoutCloudInitNobodyWaitsForIt) {
+  settings->first_process = true;
+  settings->set_clock = false;
+  Loop loop(services());
+  Peer peer = welcome({.nonce = "n-1", .time_ms = 1, .entropy = std::string(64, 'a')});
+  EXPECT_EQ(next_stage(peer).name, wire::StageName::agent);
+  EXPECT_EQ(next_marker(peer).name, wire::MarkerName::boot_ok);
+  EXPECT_EQ(next_marker(peer).name, wire::MarkerName::vsock_fetch);
+  const wire::Stage door = next_stage(peer);
+  EXPECT_EQ(door.name, wire::StageName::door);
+  EXPECT_TRUE(door.ok);
+}
+
 TEST_F(HelloTest, AWorkspaceWhoseDeviceWasReplacedIsMountedAgainAndReported) {
   mount_workspace();
   const auto drivers = settings->root / "sys/bus/virtio/drivers/virtiofs";

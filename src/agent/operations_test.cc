@@ -205,7 +205,7 @@ TEST_F(OperationsTest, ProbesSayWhatTheySaw) {
   EXPECT_FALSE(results[5].ok);
 }
 
-TEST_F(OperationsTest, AnOpenTcpPortIsSeenWithItsFirstBytes) {
+TEST_F(OperationsTest, AConnectionIsJudgedByWhatComesBack) {
   const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -214,15 +214,22 @@ TEST_F(OperationsTest, AnOpenTcpPortIsSeenWithItsFirstBytes) {
   ASSERT_EQ(::listen(listener.get(), 1), 0);
   socklen_t size = sizeof(address);
   ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  Peer peer = ask(wire::ProbeRequest{
-      .probes = {wire::ConnectProbe{.address = "127.0.0.1", .port = ntohs(address.sin_port)}}});
-  Peer accepted(Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)));
-  accepted.send("SSH\r\n");
-  const auto reply = finish(peer).reply;
-  ASSERT_TRUE(reply);
-  const auto& result = std::get<wire::ProbeReply>(*reply).results.at(0);
-  EXPECT_FALSE(result.ok);
-  EXPECT_EQ(result.evidence, "connected; first bytes: 5353480d0a (SSH\\r\\n)");
+  const auto judged = [&](std::string_view answer) {
+    Peer peer = ask(wire::ProbeRequest{
+        .probes = {wire::ConnectProbe{.address = "127.0.0.1", .port = ntohs(address.sin_port)}}});
+    Peer accepted(Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+    accepted.send(answer);
+    accepted.end_sending();
+    const auto reply = finish(peer).reply;
+    const auto& result = std::get<wire::ProbeReply>(reply.value()).results.at(0);
+    return fmt::format("{}: {}", result.ok ? "ok" : "not ok", result.evidence);
+  };
+  EXPECT_EQ(judged("SSH\r\n"), "not ok: connected; first bytes: 5353480d0a (SSH\\r\\n)");
+  EXPECT_EQ(judged("HTTP/1.1 403 Forbidden\r\nServer: web\r\n\r\n").substr(0, 30),
+            "not ok: connected; first bytes");
+  EXPECT_EQ(judged("HTTP/1.1 403 Forbidden\r\nProxy-Status: pinhole; error=x\r\n\r\n"),
+            "ok: refused by the door: HTTP/1.1 403 Forbidden");
+  EXPECT_EQ(judged(""), "ok: connected, and closed without a byte");
 }
 
 TEST_F(OperationsTest, BadRequestsAreAnsweredAndHarmNobody) {

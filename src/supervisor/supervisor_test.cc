@@ -182,6 +182,25 @@ TEST_F(Guest, IsReadyOnlyAfterARoundTrip) {
   EXPECT_THAT(heard(guest), HasSubstr("heartbeat-ack"));
 }
 
+TEST_F(Guest, IsToldTheTimeAndFreshRandomnessWithEachHeartbeat) {
+  const Fd guest = connect();
+  say(guest, kHello);
+  heard(guest);
+  std::vector<wire::HeartbeatAck> acks;
+  for (std::uint64_t seq = 1; seq <= 2; ++seq) {
+    say(guest, wire::Heartbeat{.seq = seq});
+    std::string line = heard(guest);
+    line.pop_back();
+    acks.push_back(std::get<wire::HeartbeatAck>(wire::parse_host_message(line).value()));
+    EXPECT_EQ(acks.back().seq, seq);
+    EXPECT_EQ(acks.back().entropy.size(), wire::kEntropyDigits);
+    constexpr std::uint64_t kSlow = 60'000;
+    EXPECT_LE(acks.back().time_ms, host_time_ms());
+    EXPECT_GT(acks.back().time_ms, host_time_ms() - kSlow);
+  }
+  EXPECT_NE(acks[0].entropy, acks[1].entropy);
+}
+
 TEST_F(Guest, ThatGivesAnotherNonceBackIsDropped) {
   const Fd guest = connect();
   say(guest, kHello);
