@@ -106,7 +106,7 @@ def test_down_is_quick_and_clean_and_the_disk_stays(home, vm, work):
     begun = time.monotonic()
     home.ok("down", vm, timeout=120)
     took = time.monotonic() - begun
-    assert took < 20, took  # two seconds on a quiet machine; the polite limit is 60
+    assert took < 20, took  # one on a quiet machine; the polite limit is 60
     log = (home.vm_dir(vm) / "status.log").read_text()
     assert "qemu: exited with status 0" in log.rsplit("stopping", 1)[1]
     assert "the root stays writable" not in (home.vm_dir(vm) / "console.log").read_text(errors="replace")
