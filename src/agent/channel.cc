@@ -18,7 +18,7 @@ namespace {
 using asio::posix::stream_descriptor;
 using wire::FrameType;
 
-constexpr std::size_t kPiece = 32 * 1024;
+constexpr std::size_t kPiece = wire::kFrameBytes;
 /// Stdin that was passed on, before the host is told that more is welcome.
 constexpr std::uint32_t kWindowStep = wire::kStdinWindow / 4;
 

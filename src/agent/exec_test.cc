@@ -39,7 +39,7 @@ struct ExecTest : OperationsTest {
     Peer peer = ask(request);
     const Fd reader(::open(fifo.c_str(), O_RDONLY | O_CLOEXEC));
     wire::FrameReader frames;
-    if (!read_until(peer, frames, "started").ends_with("\n")) return false;
+    if (read_until(peer, frames, "started").ends_with(')')) return false;
     peer.close();
     pollfd waited{.fd = reader.get(), .events = POLLIN, .revents = 0};
     return ::poll(&waited, 1, kPatienceMs) == 1 && (waited.revents & POLLHUP) != 0;
@@ -116,14 +116,18 @@ TEST_F(ExecTest, AnInteractiveShellRunsJobsAndExits) {
   request.env = {"PS1=> ", "HISTFILE=", "TERM=dumb", "PATH=/usr/bin:/bin"};
   Peer peer = ask(request);
   wire::FrameReader frames;
-  read_until(peer, frames, "> ");
-  peer.send(wire::encode_frame(FrameType::stdin_data, "sh -c 'echo runs-$((1+1)); sleep 1000'\n"));
-  read_until(peer, frames, "runs-2");
+  std::string seen = read_until(peer, frames, "> ");
+  // A job may run before its shell has given it the terminal.
+  peer.send(wire::encode_frame(FrameType::stdin_data,
+                               "sh -c 'until test $(ps -o tpgid= $$) = $$; do :; done; "
+                               "echo runs-$((1+1)); exec sleep 1000'\n"));
+  seen += read_until(peer, frames, "runs-2");
   // The job has a group of its own; a signal frame reaches it too.
   peer.send(wire::encode_signal(SIGINT));
-  read_until(peer, frames, "> ");
+  seen += read_until(peer, frames, "> ");
   peer.send(wire::encode_frame(FrameType::stdin_data, "exit 4\n"));
-  EXPECT_EQ(finish(peer, true, std::move(frames)).reply, wire::Reply(wire::ExecReply{.exit = 4}));
+  EXPECT_EQ(finish(peer, true, std::move(frames)).reply, wire::Reply(wire::ExecReply{.exit = 4}))
+      << seen;
 }
 
 TEST_F(ExecTest, ATerminalBelongsToItsUser) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/operations.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -153,7 +154,8 @@ asio::awaitable<void> serve(SettingsPtr settings, CgroupsPtr cgroups, Stream str
   } catch (const std::exception& error) {  // out of memory: this operation is over, not the agent
     log(LogLevel::error, "operation: {}", error.what());
   }
-  --*open;
+  // A burst's buffers go back to the kernel.
+  if (--*open == 0) ::malloc_trim(0);
 }
 
 asio::awaitable<void> accept_all(SettingsPtr settings, CgroupsPtr cgroups, Acceptor acceptor) {

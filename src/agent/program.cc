@@ -38,8 +38,8 @@ struct Program {
   Program(std::shared_ptr<Connection> connection, sys::SessionChild started,
           std::optional<sys::Cgroups::One> born_in, const asio::any_io_executor& executor)
       : channel(std::make_shared<Channel>(std::move(connection), executor)),
-        child(std::move(started)),
         cgroup(std::move(born_in)),
+        child(std::move(started)),
         output(adopt(executor, child.output)),
         errors(adopt(executor, child.errors)),
         pidfd(executor, ::fcntl(child.pidfd().get(), F_DUPFD_CLOEXEC, 0)) {
@@ -48,8 +48,8 @@ struct Program {
   }
 
   ChannelPtr channel;
+  std::optional<sys::Cgroups::One> cgroup;  // outlives the child, so that it is empty then
   sys::SessionChild child;
-  std::optional<sys::Cgroups::One> cgroup;
   std::shared_ptr<stream_descriptor> output;
   std::shared_ptr<stream_descriptor> errors;  // none with a terminal
   stream_descriptor pidfd;
@@ -93,13 +93,14 @@ asio::awaitable<void> run_to_end(Shared program, ProgramOptions options) {
             pump_errors(program, options.collect_errors) && pump_input(program->channel));
 }
 
-/// The leader's group and, with a terminal, the one in the foreground.
+/// To the leader's group and, with a terminal, the one in the foreground; to that one alone what a
+/// terminal's keys send, as a shell must not be interrupted with its job.
 void deliver_signal(Program& program, int number) {
-  program.child.signal_group(number);
-  if (!program.child.terminal) return;
+  const bool is_key = number == SIGINT || number == SIGQUIT || number == SIGTSTP;
   pid_t foreground = 0;
-  if (::ioctl(program.output->native_handle(), TIOCGPGRP, &foreground) != 0) return;
-  if (foreground > 1 && foreground != program.child.pid()) ::kill(-foreground, number);
+  if (program.child.terminal) ::ioctl(program.output->native_handle(), TIOCGPGRP, &foreground);
+  if (foreground <= 1 || !is_key) program.child.signal_group(number);
+  if (foreground > 1 && (is_key || foreground != program.child.pid())) ::kill(-foreground, number);
 }
 
 Result<void> take_order(Program& program, const wire::Frame& frame) {
@@ -143,12 +144,10 @@ asio::awaitable<void> kill_all(Shared program) {
     program->output->close(ignored);
     co_await with_deadline(await_pidfd(program), kHangUpLimit);
   }
-  if (program->cgroup) {
-    program->cgroup->kill();
-    program->child.signal_group(SIGKILL);
-  } else {
-    program->child.kill_session();
-  }
+  // The cgroup has all that made sessions of their own; the session also what moved to another
+  // cgroup, as a login inside does.
+  if (program->cgroup) program->cgroup->kill();
+  program->child.kill_session();
   co_await with_deadline(await_pidfd(program), kReapLimit);
   program->child.reap();
 }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <string_view>
 #include <utility>
 
@@ -21,6 +22,7 @@
 namespace pinhole::sys {
 namespace {
 
+constexpr std::string_view kPrefix = "exec-";
 constexpr int kFolder = O_PATH | O_DIRECTORY | O_CLOEXEC;
 
 /// cgroup2 itself, or beside the old hierarchies as systemd mounts it then.
@@ -56,10 +58,27 @@ std::shared_ptr<Cgroups> Cgroups::find() {
   Fd parent(::openat(root.get(), own.c_str(), kFolder));
   if (!parent) return nullptr;
   const auto all = std::shared_ptr<Cgroups>(new Cgroups(std::move(parent)));
+  all->sweep();
   // Whether one can be made, and killed, shows by one.
   const auto trial = make(all);
   if (!trial || ::faccessat(trial->get(), "cgroup.kill", W_OK, 0) != 0) return nullptr;
   return all;
+}
+
+void Cgroups::sweep() {
+  constexpr std::size_t kMostLeft = 10'000;
+  std::error_code error;
+  std::size_t seen = 0;
+  const auto path = std::filesystem::path("/proc/self/fd") / std::to_string(parent_.get());
+  for (std::filesystem::directory_iterator entry(path / ".", error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    if (++seen > kMostLeft) break;
+    const auto number = parse_u64(std::string_view(name).substr(kPrefix.size()));
+    if (number) next_ = std::max(next_, *number + 1);
+    remove(name);
+  }
 }
 
 std::optional<Cgroups::One> Cgroups::make(const std::shared_ptr<Cgroups>& all) {
@@ -73,9 +92,9 @@ std::optional<Cgroups::One> Cgroups::make_one(std::shared_ptr<Cgroups> self) {
     occupied_.pop_front();
     remove(std::move(name));
   }
-  constexpr int kTries = 64;  // an earlier process with our place may have left some
+  constexpr int kTries = 16;  // another process in our place may make some too
   for (int i = 0; i < kTries; ++i) {
-    std::string name = fmt::format("exec-{}", next_++);
+    std::string name = fmt::format("{}{}", kPrefix, next_++);
     if (::mkdirat(parent_.get(), name.c_str(), 0755) != 0) {
       if (errno == EEXIST) continue;
       return std::nullopt;

@@ -44,6 +44,8 @@ class Cgroups {
  private:
   explicit Cgroups(Fd parent) : parent_(std::move(parent)) {}
   std::optional<One> make_one(std::shared_ptr<Cgroups> self);
+  /// What an earlier process in our place has left.
+  void sweep();
   void remove(std::string name);
 
   Fd parent_;

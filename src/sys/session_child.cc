@@ -328,7 +328,9 @@ Result<SessionChild> spawn_session(const SessionCommand& command) {
   const int output = command.terminal ? theirs.input.get() : theirs.output.get();
   const int errors = command.terminal ? theirs.input.get() : theirs.errors.get();
   int pidfd = -1;
-  const pid_t pid = fork_into(command.cgroup, pidfd);
+  pid_t pid = fork_into(command.cgroup, pidfd);
+  // A cgroup that somebody has removed meanwhile is no reason not to run it.
+  if (pid < 0 && command.cgroup >= 0) pid = fork_into(-1, pidfd);
   if (pid < 0) {
     return fail(Error{.message = "cannot start a process: " + errno_text(errno), .code = "failed"});
   }

@@ -88,6 +88,10 @@ void frames(std::string_view bytes) {
     if (const auto signal = decode_signal(frame.payload))
       PINHOLE_CHECK(*signal >= 1 && *signal <= 64 &&
                     encode_signal(*signal) == encode_frame(FrameType::signal, frame.payload));
+    if (const auto size = decode_resize(frame.payload))
+      PINHOLE_CHECK(size->rows >= 1 && size->rows <= 10'000 && size->columns >= 1 &&
+                    size->columns <= 10'000 &&
+                    encode_resize(*size) == encode_frame(FrameType::resize, frame.payload));
   }
   PINHOLE_CHECK(bytes.starts_with(written));
 }
