@@ -13,6 +13,12 @@ namespace pinhole::cli {
 /// Exit statuses: 0 done, 1 it did not work, 2 the words were wrong.
 inline constexpr int kUsageStatus = 2;
 
+/// For an option that may be given again: one value each time. By itself CLI11 would take all words up
+/// to the next option, and the `--` in front of a command with them.
+inline CLI::Option* repeatable(CLI::Option* option) {
+  return option->expected(1)->allow_extra_args(false);
+}
+
 /// What a command does once its words are parsed; returns the exit status.
 using Action = std::function<Result<int>()>;
 

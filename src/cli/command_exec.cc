@@ -60,7 +60,7 @@ void add_exec(Commands& commands) {
                      "run it as this user and group id (default: root of the guest)");
   command.add_option("--gid", words->gid, "and as this group");
   command.add_option("--cwd", words->cwd, "working folder in the guest (default: /)");
-  command.add_option("--env", words->env, "NAME=value; may be given again")->expected(1);
+  repeatable(command.add_option("--env", words->env, "NAME=value; may be given again"));
   auto* terminal = command.add_flag("-t,--terminal", words->terminal,
                                     "with a terminal (default: where there is one)");
   command.add_flag("-T,--no-terminal", words->no_terminal, "without one")->excludes(terminal);
@@ -74,7 +74,7 @@ void add_shell(Commands& commands) {
   auto words = std::make_shared<ExecWords>();
   command.add_option("NAME", words->name, "the VM (default: the only one)");
   command.add_flag("--root", words->root, "as root of the guest, instead of your own user id");
-  command.add_option("--env", words->env, "NAME=value; may be given again")->expected(1);
+  repeatable(command.add_option("--env", words->env, "NAME=value; may be given again"));
   commands.on(command, [words] { return shell(*words); });
 }
 

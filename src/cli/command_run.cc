@@ -52,8 +52,7 @@ Error ours(Error error) {
 
 Result<preflight::PrepareOptions> options_for(const RunWords& words, const config::Paths& paths) {
   VmWords vm = words.vm;
-  // Most often somebody means the folder in which he stands.
-  vm.workspace_by_default = true;
+  vm.chosen_by_folder = true;
   PINHOLE_TRY(const std::string flags, session_policy(words.session));
   PINHOLE_TRY(auto options, vm_options(vm, flags, paths));
   options.name = "run-" + sys::random_hex(3);
@@ -185,17 +184,15 @@ void add_run(Commands& commands) {
       "  pinhole run -- bash");
   auto words = std::make_shared<RunWords>();
   add_vm_words(command, words->vm);
-  command.add_option("--use", words->session.use, "a preset of rules: npm, pypi, debian, …")
-      ->expected(1);
-  command
-      .add_option("--allow", words->session.allow,
-                  "a host, or a rule as in a policy: \"GET https://api.example.com/v1/**\"")
-      ->expected(1);
-  command
-      .add_option("--secret", words->session.secret,
-                  "NAME@host: your variable NAME goes to that host, and never into the VM")
-      ->expected(1);
-  command.add_option("--env", words->env, "NAME=value; may be given again")->expected(1);
+  repeatable(
+      command.add_option("--use", words->session.use, "a preset of rules: npm, pypi, debian, …"));
+  repeatable(command.add_option(
+      "--allow", words->session.allow,
+      "a host, or a rule as in a policy: \"GET https://api.example.com/v1/**\""));
+  repeatable(
+      command.add_option("--secret", words->session.secret,
+                         "NAME@host: your variable NAME goes to that host, and never into the VM"));
+  repeatable(command.add_option("--env", words->env, "NAME=value; may be given again"));
   const std::map<std::string, std::uint64_t> units = {
       {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}};
   command.add_option("--timeout", words->timeout_ms, "end it after this time, as in 90s or 10m")

@@ -51,6 +51,12 @@ Result<void> remove(const config::Paths& paths, const Vm& vm) {
                     .fix = fmt::format("pinhole rm --force {}", vm.name)});
 }
 
+/// Nobody starts it again: a name is used once.
+bool runs(const Vm& vm) {
+  const auto lock = sys::try_lock(vm.paths.lock);
+  return !lock || !*lock;
+}
+
 bool is_ephemeral(const Vm& vm) {
   const auto text = sys::read_file(vm.paths.plan, config::kLargestConfigFile);
   const auto plan = text ? config::parse_vm_plan(*text) : std::unexpected(text.error());
@@ -69,9 +75,7 @@ void sweep_ephemeral_vms(const config::Paths& paths) {
   if (!vms) return;
   for (const Vm& vm : *vms) {
     if (!is_ephemeral(vm)) continue;
-    const auto lock = sys::try_lock(vm.paths.lock);
-    if (!lock || !*lock) continue;  // it runs
-    // The lock file goes with the folder; a second sweep finds nothing there any more.
+    if (runs(vm)) continue;
     if (auto removed = remove(paths, vm); !removed)
       log(LogLevel::warning, "{}", removed.error().message);
   }

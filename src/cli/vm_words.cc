@@ -7,6 +7,7 @@
 #include "cli/policy_words.h"
 #include "cli/terminal.h"
 #include "config/guard_level.h"
+#include "image/choose.h"
 
 namespace pinhole::cli {
 namespace {
@@ -49,10 +50,19 @@ void choose_workspace(const VmWords& words, bool has_project, preflight::Prepare
   if (words.no_workspace) options.request.workspace.reset();
   const bool nobody_says = !words.no_workspace && !options.request.workspace;
   // With a project's file, the folder of that file: `.` in it means the same.
-  if (nobody_says && words.workspace_by_default && !has_project)
+  if (nobody_says && words.chosen_by_folder && !has_project)
     options.request.workspace = fs::current_path().string();
-  if (nobody_says && words.workspace_by_default && has_project) options.request.workspace = ".";
+  if (nobody_says && words.chosen_by_folder && has_project) options.request.workspace = ".";
   options.workspace_explicit = !words.workspace.empty();
+}
+
+std::string image_name(const VmWords& words, const preflight::PrepareOptions& options) {
+  if (options.request.image) return *options.request.image;
+  if (!words.chosen_by_folder || !options.request.workspace) return "base";
+  const auto choice = image::choose_recipe_for(options.folder / *options.request.workspace);
+  if (!choice) return "base";  // why the folder cannot be read is told where it is shared
+  if (choice->recipe != "base") print_note(choice->line());
+  return choice->recipe;
 }
 
 }  // namespace
@@ -72,8 +82,8 @@ void add_vm_words(CLI::App& command, VmWords& words) {
       ->check(CLI::IsMember({"off", "warn", "strict"}));
   command.add_flag("--no-capture", words.no_capture,
                    "carry no connections but those of programs that use the proxy variables");
-  command.add_option("--policy", words.policies,
-                     "a policy file for this session; may be given again");
+  repeatable(command.add_option("--policy", words.policies,
+                                "a policy file for this session; may be given again"));
   command.add_option("--config", words.config, "instead of ./pinhole.yaml");
   command.add_flag("--no-config", words.no_config, "do not read ./pinhole.yaml");
   command.add_option("--trust", words.trust,
@@ -94,7 +104,7 @@ Result<preflight::PrepareOptions> vm_options(const VmWords& words, const std::st
   preflight::PolicySources sources{.project = project_file(words.config, words.no_config)};
   for (const std::string& file : words.policies) sources.session.emplace_back(file);
   if (!words.workspace.empty()) sources.workspace = words.workspace;
-  if (words.workspace.empty() && words.workspace_by_default) sources.workspace = fs::current_path();
+  if (words.workspace.empty() && words.chosen_by_folder) sources.workspace = fs::current_path();
   if (!words.trust.empty()) sources.trusted_hash = words.trust;
   if (!flags.empty())
     sources.session_texts.push_back({.layer = "session", .name = "flags", .text = flags});
@@ -109,7 +119,7 @@ Result<preflight::PrepareOptions> vm_options(const VmWords& words, const std::st
   options.capture = !words.no_capture;
   options.accelerator = accelerator(words.accel);
   if (!options.request.disk) {
-    PINHOLE_TRY(options.image, ensure_image(options.request.image.value_or("base")));
+    PINHOLE_TRY(options.image, ensure_image(image_name(words, options)));
   }
   return options;
 }

@@ -17,8 +17,9 @@ struct VmWords {
   std::vector<std::string> policies;
   unsigned cpus = 0;
   bool no_workspace = false, no_config = false, no_capture = false;
-  /// Where neither a flag nor a file names a workspace: the current folder.
-  bool workspace_by_default = false;
+  /// Where neither a flag nor a file says: the current folder as the workspace, and an image that suits
+  /// what lies in it.
+  bool chosen_by_folder = false;
 };
 
 /// Those that make sense for every VM.

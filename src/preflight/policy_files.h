@@ -26,8 +26,8 @@ struct PolicySources {
   std::vector<std::filesystem::path> session;           // --policy FILE
   std::optional<std::string> trusted_hash;              // --trust=sha256:…
   std::optional<std::filesystem::path> workspace = {};  // --workspace DIR: the guest writes it
-  std::vector<PolicyFile> session_texts = {};  // of flags, after the files
-  bool only_look = false;                      // a project's file counts though it is not trusted: nothing is started
+  std::vector<PolicyFile> session_texts = {};           // of flags, after the files
+  bool only_look = false;  // a project's file counts though it is not trusted: nothing is started
 };
 
 struct Policies {
