@@ -218,6 +218,8 @@ void give_machine_id() {
 }
 
 int run_service() {
+  // As the image's unit does for the EFI way: without the agent the machine is mute.
+  write_text("/proc/self/oom_score_adj", "-900");
   Settings settings;
   settings.first_process = true;
   return run_daemon(std::move(settings));

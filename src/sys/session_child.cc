@@ -102,6 +102,14 @@ std::optional<std::size_t> set_limits(const std::vector<ResourceLimit>& limits) 
   return std::nullopt;
 }
 
+/// When memory runs out the agent is the last to be chosen (proc(5), oom_score_adj); what it starts is not.
+void be_ordinary_when_memory_runs_out() {
+  const int file = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  [[maybe_unused]] const ssize_t n = ::write(file, "0", 1);
+  ::close(file);
+}
+
 /// ENOENT in one folder and EACCES in another is EACCES, as in a shell.
 int execute(const Prepared& prepared) {
   int error = ENOENT;
@@ -127,6 +135,7 @@ int execute(const Prepared& prepared) {
   ::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
   if (::setsid() < 0 || !move_streams(streams)) give_up(Step::setup, errno);
   if (command.terminal && ::ioctl(0, TIOCSCTTY, 0) != 0) give_up(Step::setup, errno);
+  be_ordinary_when_memory_runs_out();
   // While we may still raise them.
   if (const auto failed = set_limits(command.limits)) give_up(Step::limit, errno, *failed);
   if (!become_user(command, prepared)) give_up(Step::user, errno);

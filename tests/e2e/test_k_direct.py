@@ -77,6 +77,13 @@ def test_what_programs_expect_is_mounted(home, vm, work):
     assert home.sh(vm, "stat -c %a /tmp /dev/shm /dev/ptmx; ulimit -Hn").split() == ["1777", "1777", "666", "524288"]
 
 
+def test_when_memory_runs_out_the_agent_is_the_last(home, vm):
+    assert home.sh(vm, "cat /proc/$PPID/oom_score_adj /proc/self/oom_score_adj") == "-900\n0\n"
+    done = home.exec(vm, "python3", "-c", "b = bytearray()\nwhile True: b += b'x' * (1 << 24)")
+    assert done.returncode == 128 + 9, done  # killed; everybody else lives
+    assert home.json("status", vm)["state"] == 1 and home.sh(vm, "echo alive") == "alive\n"
+
+
 def test_who_lost_its_parent_is_reaped(home, vm):
     home.sh(vm, "for i in 1 2 3 4 5 6 7 8; do (sh -c 'exec sleep 0.1' &) ; done")
     zombies = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
