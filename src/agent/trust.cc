@@ -133,8 +133,8 @@ class Installer {
     for (const Browser& browser : kChromiums)
       if (is_there(below(root_, browser.installed)))
         note(put_guest_file(below(root_, browser.policies), chromium));
-    const bool has_firefox =
-        is_there(below(root_, "/usr/bin/firefox")) || is_there(below(root_, "/usr/bin/firefox-esr"));
+    const bool has_firefox = is_there(below(root_, "/usr/bin/firefox")) ||
+                             is_there(below(root_, "/usr/bin/firefox-esr"));
     const fs::path firefox = below(root_, "/etc/firefox/policies/policies.json");
     if (!has_firefox || is_there(firefox)) return;
     note(put_guest_file(
