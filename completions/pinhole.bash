@@ -3,7 +3,7 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo run shell forward up down rm ls status logs audit exec verify doctor image seed trust policy pep vsockd supervise version"
+_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor image seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [seed]="build inspect"
@@ -18,6 +18,7 @@ declare -gA _pinhole_options=(
         --no-capture --policy --config --no-config --trust --boot --accel"
   [shell]="--root --env"
   [forward]=""
+  [cp]=""
   [down]="--force --json"
   [rm]="--force"
   [ls]="--json"
@@ -121,7 +122,7 @@ _pinhole() {
     up | down | rm | status | logs | exec | shell | forward | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "image build") _pinhole_offer_files -f -W "base node python full chromium" ;;
     "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
-    "seed build" | "seed inspect") _pinhole_offer_files -f ;;
+    "seed build" | "seed inspect" | cp) _pinhole_offer_files -f ;;
     trust) _pinhole_offer_files -d ;;
     "policy check" | "policy test") _pinhole_offer_files -f ;;
     "policy reload") _pinhole_offer -W "$(_pinhole_names ls)" ;;

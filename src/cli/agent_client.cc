@@ -218,7 +218,11 @@ class Exchange {
   static Result<wire::Reply> reply(const wire::Request& request, std::string_view payload) {
     PINHOLE_TRY(auto parsed, wire::parse_reply(payload));
     if (const auto* refused = std::get_if<wire::ErrorReply>(&parsed)) {
-      return fail(Error{.message = refused->message, .code = refused->code});
+      Error error{.message = refused->message, .code = refused->code};
+      // An agent that does not know what we ask for is of an older image.
+      if (error.code == "bad_request")
+        error.fix = "perhaps the guest's agent is older than this program: pinhole down and up";
+      return fail(std::move(error));
     }
     if (!wire::answers(parsed, request))
       return fail("the guest's agent gave another answer than asked for");

@@ -47,6 +47,7 @@ void add_demo(Commands& commands);
 void add_run(Commands& commands);
 void add_shell(Commands& commands);
 void add_forward(Commands& commands);
+void add_cp(Commands& commands);
 void add_up(Commands& commands);
 void add_down(Commands& commands);
 void add_ls(Commands& commands);

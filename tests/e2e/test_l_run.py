@@ -78,7 +78,7 @@ def test_what_the_door_refused_is_told_with_the_flag_that_allows_it(home, run, p
     done = run("env", "-u", "http_proxy", "-u", "HTTP_PROXY", "-u", "https_proxy", "sh", "-c", script, flags=("--policy", policy))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "403\nhello from the origin\n", done
-    assert re.search(r"1  refused\.example:80 +denied_by_policy +--allow", done.stderr), done.stderr
+    assert re.search(r"1  refused\.example +denied_by_policy +--allow refused\.example  \(by curl\)", done.stderr), done.stderr
     # The log outlives the VM.
     kept = sorted((home.root / "state/pinhole/runs").iterdir(), key=lambda folder: folder.stat().st_mtime)[-1]
     records = json_lines(home.ok("audit", "query", kept.name, "--json"))
@@ -132,8 +132,11 @@ def vm(home, project):
 class Tmux:
     """A real terminal that can be read."""
 
+    count = 0
+
     def __init__(self, home, *words):
-        self.socket = str(home.root / "tmux")
+        Tmux.count += 1
+        self.socket = str(home.root / f"tmux{Tmux.count}")
         command = " ".join([str(BIN / "pinhole"), *words])
         self.call("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30",
                   f"env -i {' '.join(f'{k}={v}' for k, v in home.env.items())} TERM=tmux-256color {command}; echo \"ended $?\"; "
@@ -218,6 +221,25 @@ def test_a_port_of_the_guest_on_the_hosts_loopback(home, vm):
         command.send_signal(signal.SIGINT)
         command.communicate(timeout=20)
     assert command.returncode == 130
+
+
+def test_files_go_in_and_come_out(home, vm, project, tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "deep/er").mkdir(parents=True)
+    (tree / "deep/er/data").write_bytes(pattern(3 << 20))
+    (tree / "deep/link").symlink_to("er/data")
+    os.utime(tree / "deep/er/data", (1_000_000_000, 1_000_000_000))
+    home.ok("cp", tree, f"{vm}:/var/tmp/", timeout=120)
+    assert home.sh(vm, "cd /var/tmp/tree/deep && stat -c '%s %Y %u' er/data && readlink link && sha256sum < er/data") == \
+        f"{3 << 20} 1000000000 {os.getuid()}\ner/data\n{hashlib.sha256(pattern(3 << 20)).hexdigest()}  -\n"
+    home.sh(vm, "ln -s /etc/passwd /var/tmp/tree/out; ln -s ../../../.. /var/tmp/tree/deep/up; mkfifo /var/tmp/tree/pipe")
+    done = home.ok("cp", f"{vm}:/var/tmp/tree", tmp_path / "back", timeout=120)
+    assert (tmp_path / "back/deep/er/data").read_bytes() == pattern(3 << 20)
+    assert (tmp_path / "back/deep/link").readlink() == pathlib.Path("er/data")
+    assert not any(os.path.lexists(tmp_path / "back" / name) for name in ("out", "deep/up", "pipe"))
+    assert done.stderr.count("left out") == 3, done.stderr
+    missing = home.run("cp", f"{vm}:/no/such", tmp_path / "x", timeout=60)
+    assert missing.returncode == 1 and "/no/such" in missing.stderr
 
 
 def test_fifty_at_once(home, vm):
