@@ -42,6 +42,8 @@ class OneServer {
   [[nodiscard]] bool ok() const { return ok_; }
   [[nodiscard]] std::uint16_t port() const { return port_; }
   void close() { listener_.reset(); }
+  /// Until the connection's treatment has ended.
+  void finish() { thread_.join(); }
 
  private:
   Fd listener_;
@@ -83,7 +85,7 @@ TEST_F(DialTest, TheServerEndsItsWayFirst) {
   say(peer, "late");
   end(peer);
   EXPECT_EQ(finish(peer, true, std::move(frames)).reply, wire::Reply(wire::DialReply{}));
-  server.close();
+  server.finish();
   EXPECT_EQ(got, "late");
 }
 
