@@ -24,6 +24,7 @@ using std::chrono::steady_clock;
 /// More than the guest takes at once waits in stdin, not here.
 constexpr std::size_t kMostUnsent = 256 << 10;
 constexpr std::chrono::seconds kTwice{2};  // between two Ctrl-C that mean "enough"
+constexpr milliseconds kSameMoment{100};
 constexpr char kCtrlC = 3;
 
 Error interrupted() {
@@ -104,6 +105,8 @@ class Exchange {
     if (frames_.pending() > 0 && !frame_begun_) frame_begun_ = now;
     if (now >= deadline_)
       return fail("the guest's agent did not answer within {} s", options_.limit.count() / 1000);
+    if (options_.idle_limit.count() > 0 && now >= moved_ + options_.idle_limit)
+      return fail("nothing moved for {} s", options_.idle_limit.count() / 1000);
     if (frame_begun_ && now >= *frame_begun_ + options_.frame_limit)
       return fail("the guest's agent began a message and did not end it within {} s",
                   options_.frame_limit.count() / 1000);
@@ -113,6 +116,7 @@ class Exchange {
   [[nodiscard]] int time_left() const {
     auto until = deadline_;
     if (frame_begun_) until = std::min(until, *frame_begun_ + options_.frame_limit);
+    if (options_.idle_limit.count() > 0) until = std::min(until, moved_ + options_.idle_limit);
     const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now()).count();
     return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
   }
@@ -136,6 +140,7 @@ class Exchange {
   /// An error shows when reading: a reply may be on its way.
   void write_some() {
     const ssize_t n = ::send(socket_.get(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL);
+    if (n > 0) moved_ = steady_clock::now();
     if (n > 0) unsent_.erase(0, static_cast<std::size_t>(n));
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
       unsent_.clear();
@@ -170,6 +175,8 @@ class Exchange {
   /// The second time in a row.
   Result<void> enough() {
     const auto now = steady_clock::now();
+    // To a process group and passed on by its leader: one Ctrl-C, twice.
+    if (interrupted_at_ && now - *interrupted_at_ < kSameMoment) return {};
     if (interrupted_at_ && now - *interrupted_at_ < kTwice) return fail(interrupted());
     interrupted_at_ = now;
     return {};
@@ -204,7 +211,9 @@ class Exchange {
     if (steady_clock::now() >= deadline_) return check_time();
     if (output) {
       if (options_.terminal_fd >= 0) heard(frame.payload);
-      return options_.output ? options_.output(frame.type, frame.payload) : Result<void>();
+      if (options_.output) PINHOLE_TRY_VOID(options_.output(frame.type, frame.payload));
+      moved_ = steady_clock::now();  // also when it took its time to be written
+      return {};
     }
     PINHOLE_TRY(const std::uint32_t more, wire::decode_window(frame.payload));
     // It gives back what it took, nothing else.
@@ -238,6 +247,7 @@ class Exchange {
   std::uint32_t window_ = wire::kStdinWindow;
   std::optional<steady_clock::time_point> interrupted_at_;
   Streams streams_;
+  steady_clock::time_point moved_ = steady_clock::now();
 };
 
 }  // namespace

@@ -34,6 +34,8 @@ struct AgentOptions {
   std::chrono::milliseconds frame_limit = std::chrono::minutes(2);
   /// Called once the connection stands and before anything of the guest's is read: the place for seal().
   std::function<Result<void>()> connected = {};
+  /// Without a byte in or out for so long, the exchange ends; zero: a program may be silent.
+  std::chrono::milliseconds idle_limit{0};
 };
 
 /// Sends the request and waits for the reply; an ErrorReply becomes an Error with its code.

@@ -54,26 +54,34 @@ Result<void> pack(const CpWords& words) {
   return tell(tally);
 }
 
-Result<void> unpack(const CpWords& words) {
+/// False where nothing at all arrived: whoever was to send it has said why.
+Result<bool> unpack(const CpWords& words) {
   PINHOLE_TRY(const auto place, tar::place_for(words.path, words.name));
   sys::FileView view;
   view.paths.push_back({.path = place.folder, .access = sys::Visible::Access::build});
   PINHOLE_TRY_VOID(sys::confine_self(std::move(view)));
-  const auto source = [](std::span<char> into) -> Result<std::size_t> {
+  bool any = false;
+  const auto source = [&](std::span<char> into) -> Result<std::size_t> {
     for (;;) {
       const ssize_t n = ::read(STDIN_FILENO, into.data(), into.size());
+      any = any || n > 0;
       if (n >= 0) return static_cast<std::size_t>(n);
       if (errno != EINTR) return fail("cannot read the archive: {}", errno_text(errno));
     }
   };
-  PINHOLE_TRY(const auto tally, tar::unpack(source, words.name, place.folder, place.name, {}));
-  return tell(tally);
+  const auto tally = tar::unpack(source, words.name, place.folder, place.name, {});
+  if (!any) return false;
+  if (!tally) return std::unexpected(tally.error());
+  PINHOLE_TRY_VOID(tell(*tally));
+  return true;
 }
 
 /// The conversation with the guest; the archive is on stdin or stdout.
 Result<void> transfer(const CpWords& words) {
   PINHOLE_TRY(const Vm vm, find_vm(words.vm));
-  AgentOptions options{.limit = std::chrono::hours(24 * 365), .connected = seal_for_guest};
+  AgentOptions options{.limit = std::chrono::hours(24 * 365),
+                       .connected = seal_for_guest,
+                       .idle_limit = std::chrono::minutes(2)};
   const bool to_guest = words.inner == "send";
   if (to_guest) options.input_fd = STDIN_FILENO;
   options.output = [](wire::FrameType, std::string_view bytes) {
@@ -81,14 +89,18 @@ Result<void> transfer(const CpWords& words) {
   };
   wire::Request request = wire::ReadFilesRequest{.path = words.path};
   if (to_guest) request = wire::WriteFilesRequest{.path = words.path, .name = words.name};
-  PINHOLE_TRY(const auto reply, ask_agent(vm, request, std::move(options)));
-  return {};
+  const auto reply = ask_agent(vm, request, std::move(options));
+  if (reply) return {};
+  return fail(Error(reply.error()).context(fmt::format("{}:{}", words.vm, printable(words.path))));
 }
 
 Result<int> inner(const CpWords& words) {
   Result<void> done = fail("unknown inner step");
   if (words.inner == "pack") done = pack(words);
-  if (words.inner == "unpack") done = unpack(words);
+  if (words.inner == "unpack") {
+    PINHOLE_TRY(const bool arrived, unpack(words));
+    return arrived ? 0 : 1;
+  }
   if (words.inner == "send" || words.inner == "receive") done = transfer(words);
   if (!done) return std::unexpected(std::move(done).error());
   return 0;
@@ -98,11 +110,12 @@ Result<sys::Process> start(const char* step, const CpWords& words, int in, int o
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
   sys::Command command{.program = self,
-                       .args = {"cp", "--inner", step, "--vm=" + words.vm, "--path=" + words.path,
-                                "--name=" + words.name},
+                       .args = {"cp", "--inner", step, "--path=" + words.path},
                        .environment = sys::whole_environment(),
                        .working_dir = fs::current_path(),
                        .descriptors = {{1, out}, {2, STDERR_FILENO}}};
+  if (!words.vm.empty()) command.args.push_back("--vm=" + words.vm);
+  if (!words.name.empty()) command.args.push_back("--name=" + words.name);
   if (in >= 0) command.descriptors[0] = in;
   return sys::spawn(command);
 }

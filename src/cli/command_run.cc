@@ -35,6 +35,8 @@ constexpr int kFailed = 125;
 constexpr int kTimedOut = 124;  // as timeout(1)
 constexpr std::chrono::seconds kGrace{10};
 constexpr std::chrono::seconds kTwice{2};
+/// One Ctrl-C may come twice: to the process group, and passed on.
+constexpr milliseconds kSameMoment{100};
 
 struct RunWords {
   VmWords vm;
@@ -97,7 +99,7 @@ class Watch {
       if (deadline_ && steady_clock::now() >= *deadline_) time_is_up();
     }
     const auto ended = command_.wait_for(kGrace);
-    if (overdue_) return kTimedOut;
+    if (overdue_) return asked_to_end_ ? 128 + *asked_to_end_ : kTimedOut;
     if (!ended) return kFailed;
     return ended->signaled ? 128 + ended->value : ended->value;
   }
@@ -111,8 +113,7 @@ class Watch {
 
   /// First it is asked to end, then it is made to.
   void time_is_up() {
-    if (overdue_) command_.signal(SIGKILL);
-    if (!overdue_) command_.signal(SIGTERM);
+    command_.signal(overdue_ || asked_to_end_ ? SIGKILL : SIGTERM);
     overdue_ = true;
     deadline_ = steady_clock::now() + kGrace;
   }
@@ -122,19 +123,22 @@ class Watch {
     if (::read(interrupts_.fd(), &info, sizeof(info)) != sizeof(info)) return;
     const int number = static_cast<int>(info.ssi_signo);
     const bool from_terminal = info.ssi_code == SI_KERNEL;
-    if (!from_terminal) command_.signal(number);
-    if (number != SIGINT) {
-      deadline_ = steady_clock::now() + kGrace;
-      return;
-    }
     const auto now = steady_clock::now();
-    if (last_ && now - *last_ < kTwice) command_.signal(SIGKILL);
-    last_ = now;
+    if (number == SIGINT && interrupted_ && now - *interrupted_ < kSameMoment) return;
+    if (!from_terminal) command_.signal(number);
+    if (number == SIGINT) {
+      if (interrupted_ && now - *interrupted_ < kTwice) command_.signal(SIGKILL);
+      interrupted_ = now;
+    } else if (!asked_to_end_) {
+      asked_to_end_ = number;
+      deadline_ = now + kGrace;
+    }
   }
 
   sys::Process& command_;
   const Interrupts& interrupts_;
-  std::optional<steady_clock::time_point> deadline_, last_;
+  std::optional<steady_clock::time_point> deadline_, interrupted_;
+  std::optional<int> asked_to_end_;  // by this signal
   bool overdue_ = false;
 };
 
@@ -145,12 +149,35 @@ void tell_denials(const Vm& vm) {
     print_note(line);
 }
 
+/// Trouble with cleaning up does not change how the command ended.
+void end_vm(const config::Paths& paths, const Vm& vm) {
+  const auto ended = end_ephemeral_vm(paths, vm, [&] { tell_denials(vm); });
+  if (!ended) print_error(ended.error());
+}
+
+Result<Vm> launch(const RunWords& words, const config::Paths& paths,
+                  const preflight::PrepareOptions& options) {
+  auto vm = launch_vm(paths, options, {.brief = true, .tied = !words.keep});
+  if (vm || words.keep) return vm;
+  constexpr int kInterrupted = 130;
+  const Vm failed{.name = options.name, .paths = config::vm_paths(paths, options.name)};
+  std::error_code error;
+  if (vm.error().exit_status == kInterrupted) {
+    end_vm(paths, failed);
+  } else if (fs::exists(failed.paths.plan, error)) {
+    vm.error().details.push_back(fmt::format(
+        "what it left can be looked at until the next run: pinhole logs {}", options.name));
+  }
+  return vm;
+}
+
 Result<int> run_in_vm(const RunWords& words) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   sweep_ephemeral_vms(paths);
   PINHOLE_TRY(const auto options, options_for(words, paths));
   const Interrupts interrupts;
-  PINHOLE_TRY(const Vm vm, launch_vm(paths, options, {.brief = true, .tied = !words.keep}));
+  PINHOLE_TRY(const Vm vm, launch(words, paths, options));
+  const auto owner = own_ephemeral_vm(vm);
   auto command = start_command(words, vm, options.request.workspace.has_value());
   const int status =
       command ? Watch(*command, interrupts, milliseconds(words.timeout_ms)).status() : kFailed;
@@ -159,9 +186,7 @@ Result<int> run_in_vm(const RunWords& words) {
     print_note(fmt::format("kept: pinhole shell {0}; when done: pinhole rm --force {0}", vm.name));
     return status;
   }
-  PINHOLE_TRY_VOID(stop_vm(vm, true));
-  tell_denials(vm);
-  PINHOLE_TRY_VOID(end_ephemeral_vm(paths, vm));
+  end_vm(paths, vm);
   if (!command) return std::unexpected(std::move(command).error());
   return status;
 }

@@ -42,16 +42,18 @@ Result<void> keep_audit_log(const config::Paths& paths, const Vm& vm) {
   return {};
 }
 
+/// What cannot be kept does not keep the rest.
 Result<void> remove(const config::Paths& paths, const Vm& vm) {
   tell_guard(vm);
-  PINHOLE_TRY_VOID(keep_audit_log(paths, vm));
+  const Result<void> kept = keep_audit_log(paths, vm);
   PINHOLE_TRY(const bool removed, remove_vm(vm));
-  if (removed) return {};
+  if (removed) return kept;
   return fail(Error{.message = fmt::format("VM \"{}\" does not end", vm.name),
                     .fix = fmt::format("pinhole rm --force {}", vm.name)});
 }
 
-/// Nobody starts it again: a name is used once.
+fs::path owner_lock(const Vm& vm) { return vm.paths.dir / "owner.lock"; }
+
 bool runs(const Vm& vm) {
   const auto lock = sys::try_lock(vm.paths.lock);
   return !lock || !*lock;
@@ -65,8 +67,18 @@ bool is_ephemeral(const Vm& vm) {
 
 }  // namespace
 
-Result<void> end_ephemeral_vm(const config::Paths& paths, const Vm& vm) {
+Result<Fd> own_ephemeral_vm(const Vm& vm) {
+  PINHOLE_TRY(auto lock, sys::try_lock(owner_lock(vm)));
+  if (!lock) return fail("VM \"{}\" has an owner already", vm.name);
+  return *std::move(lock);
+}
+
+Result<void> end_ephemeral_vm(const config::Paths& paths, const Vm& vm,
+                              const std::function<void()>& tell) {
+  std::error_code error;
+  if (!fs::exists(vm.paths.dir, error)) return {};  // it never came to be
   PINHOLE_TRY_VOID(stop_vm(vm, true));
+  tell();
   return remove(paths, vm);
 }
 
@@ -75,7 +87,8 @@ void sweep_ephemeral_vms(const config::Paths& paths) {
   if (!vms) return;
   for (const Vm& vm : *vms) {
     if (!is_ephemeral(vm)) continue;
-    if (runs(vm)) continue;
+    const auto owner = own_ephemeral_vm(vm);
+    if (!owner || runs(vm)) continue;
     if (auto removed = remove(paths, vm); !removed)
       log(LogLevel::warning, "{}", removed.error().message);
   }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -46,6 +47,7 @@ Result<void> seal_for_guest() {
       {"poll"},
       {"sendto"},
       {"shutdown"},
+      {"setsockopt", sys::ArgumentIs{.index = 2, .value = SO_LINGER}},
   });
   // It looks for leaks by a process of its own, which cannot be started later.
   if (__lsan_do_leak_check != nullptr) __lsan_do_leak_check();

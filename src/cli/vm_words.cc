@@ -46,13 +46,11 @@ preflight::AcceleratorWish accelerator(const std::string& word) {
 }
 
 /// What the guest will write, whoever says so.
-void choose_workspace(const VmWords& words, bool has_project, preflight::PrepareOptions& options) {
+void choose_workspace(const VmWords& words, preflight::PrepareOptions& options) {
   if (words.no_workspace) options.request.workspace.reset();
   const bool nobody_says = !words.no_workspace && !options.request.workspace;
-  // With a project's file, the folder of that file: `.` in it means the same.
-  if (nobody_says && words.chosen_by_folder && !has_project)
+  if (nobody_says && words.chosen_by_folder)
     options.request.workspace = fs::current_path().string();
-  if (nobody_says && words.chosen_by_folder && has_project) options.request.workspace = ".";
   options.workspace_explicit = !words.workspace.empty();
 }
 
@@ -115,7 +113,7 @@ Result<preflight::PrepareOptions> vm_options(const VmWords& words, const std::st
   PINHOLE_TRY(auto request, request_of(words));
   options.request = config::merged(std::move(request), options.policies.project_request);
   if (sources.project) options.folder = fs::absolute(*sources.project).parent_path();
-  choose_workspace(words, sources.project.has_value(), options);
+  choose_workspace(words, options);
   options.capture = !words.no_capture;
   options.accelerator = accelerator(words.accel);
   if (!options.request.disk) {

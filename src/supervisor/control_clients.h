@@ -12,9 +12,9 @@
 namespace pinhole::supervisor {
 
 /// More are hung up on at once. Half-open or slow ones are gone after kRequestDeadline.
-inline constexpr std::size_t kMostControlClients = 64;
+inline constexpr std::size_t kMostControlClients = 144;
 /// Of those, streams to the guest's agent, which may last: there is always room to ask and to stop.
-inline constexpr std::size_t kMostAgentStreams = 48;
+inline constexpr std::size_t kMostAgentStreams = 128;
 inline constexpr std::size_t kLongestRequest = 16 << 10;
 inline constexpr std::chrono::seconds kRequestDeadline{10};
 

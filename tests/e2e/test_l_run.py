@@ -4,21 +4,16 @@ import hashlib
 import json
 import os
 import pathlib
-import pty
 import re
-import select
-import shutil
 import signal
-import struct
+import socket
 import subprocess
-import termios
 import time
 import urllib.request
 
-import fcntl
 import pytest
 
-from conftest import BIN, BOOT_SECONDS, alive, pattern, processes_of, wait_until
+from conftest import BIN, BOOT_SECONDS, pattern, processes_of, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +73,35 @@ def test_what_the_door_refused_is_told_with_the_flag_that_allows_it(home, run, p
     done = run("env", "-u", "http_proxy", "-u", "HTTP_PROXY", "-u", "https_proxy", "sh", "-c", script, flags=("--policy", policy))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "403\nhello from the origin\n", done
-    assert re.search(r"1  refused\.example +denied_by_policy +--allow refused\.example  \(by curl\)", done.stderr), done.stderr
+    assert re.search(r"1  refused\.example +denied_by_policy +--allow refused\.example", done.stderr), done.stderr
     # The log outlives the VM.
     kept = sorted((home.root / "state/pinhole/runs").iterdir(), key=lambda folder: folder.stat().st_mtime)[-1]
     records = json_lines(home.ok("audit", "query", kept.name, "--json"))
-    assert {record["host"] for record in records if record.get("action") == "deny"} >= {"refused.example"}
+    assert any("refused.example" in json.dumps(record) for record in records if record.get("action") == "deny"), records
 
 
 def test_flags_that_make_no_policy_start_nothing(home, run):
     done = run("true", flags=("--allow", "not a host!"))
     assert done.returncode in (2, 125), done.stderr
     assert "flags" in done.stderr
+    assert nothing_is_left(home)
+
+
+def test_two_at_the_same_time(home, project):
+    both = [subprocess.Popen([str(BIN / "pinhole"), "run", "--no-config", "--", "sh", "-c", f"exit {status}"], env=home.env, cwd=project,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for status in (3, 4)]
+    ended = [(*command.communicate(timeout=BOOT_SECONDS), command.returncode) for command in both]
+    assert [status for _, _, status in ended] == [3, 4], ended
+    assert nothing_is_left(home)
+
+
+def test_asked_to_end_it_ends(home, project):
+    command = subprocess.Popen([str(BIN / "pinhole"), "run", "--no-config", "--", "sh", "-c", "trap 'echo bye; exit 9' TERM; echo up; read x"],
+                               env=home.env, cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert command.stdout.readline() == "up\n"
+    command.send_signal(signal.SIGTERM)
+    out, err = command.communicate(timeout=120)
+    assert (out, command.returncode) == ("bye\n", 9), err
     assert nothing_is_left(home)
 
 
@@ -139,8 +152,7 @@ class Tmux:
         self.socket = str(home.root / f"tmux{Tmux.count}")
         command = " ".join([str(BIN / "pinhole"), *words])
         self.call("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30",
-                  f"env -i {' '.join(f'{k}={v}' for k, v in home.env.items())} TERM=tmux-256color {command}; echo \"ended $?\"; "
-                  "stty -a | grep -o '[-]*icanon'; cat")
+                  f"env -i {' '.join(f'{k}={v}' for k, v in home.env.items())} TERM=tmux-256color {command}; echo \"ended $?\"; cat")
 
     def call(self, *words):
         return subprocess.run(["tmux", "-S", self.socket, *words], check=True, capture_output=True, text=True, timeout=20).stdout
@@ -153,6 +165,11 @@ class Tmux:
 
     def expect(self, text, seconds=60):
         assert wait_until(lambda: re.search(text, self.screen(), re.M), seconds), self.screen()
+
+    def is_sane(self):
+        tty = self.call("display-message", "-p", "#{pane_tty}").strip()
+        words = subprocess.run(["stty", "-F", tty, "-a"], check=True, capture_output=True, text=True, timeout=20).stdout.split()
+        return {"icanon", "echo", "isig", "opost"} <= set(words)
 
     def end(self):
         subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True)
@@ -167,6 +184,7 @@ def terminal(home, vm):
 
 
 def test_a_shell_in_a_terminal(terminal):
+    assert not terminal.is_sane()  # raw: every key is the guest's
     terminal.keys("stty size; echo $TERM; pwd", "Enter")
     terminal.expect("^30 100\ntmux-256color\n/workspace$")
     terminal.keys("printf '\\033[31mred\\033[0m\\n'", "Enter")
@@ -177,11 +195,12 @@ def test_a_shell_in_a_terminal(terminal):
     terminal.keys("sleep 1000", "Enter")
     terminal.expect("sleep 1000$")
     terminal.keys("C-c")
+    terminal.expect(r"^\^C\n.*\$ ?$")  # keys before the prompt are thrown away with what was typed
     terminal.keys("echo status $?", "Enter")
     terminal.expect("^status 130$")
     terminal.keys("exit 5", "Enter")
     terminal.expect("^ended 5$")
-    terminal.expect("^icanon$")
+    assert terminal.is_sane()
 
 
 def test_an_editor_in_a_shell(terminal, project):
@@ -196,7 +215,7 @@ def test_a_killed_shell_leaves_the_terminal_sane(terminal, vm):
     victims = processes_of(f"shell\0{vm}")
     os.kill(min(victims), signal.SIGKILL)
     terminal.expect("ended 137")
-    terminal.expect(r"(^| )icanon$")
+    assert wait_until(terminal.is_sane, 30)
 
 
 def test_a_port_of_the_guest_on_the_hosts_loopback(home, vm):
@@ -213,8 +232,9 @@ def test_a_port_of_the_guest_on_the_hosts_loopback(home, vm):
             except OSError:
                 return False
         assert wait_until(fetched, 60)
-        with pytest.raises(OSError):  # nobody listens there in the guest
-            urllib.request.urlopen("http://127.0.0.1:18481/", timeout=20).read()
+        with socket.create_connection(("127.0.0.1", 18481), timeout=20) as nobody:  # listens there in the guest
+            with pytest.raises(ConnectionResetError):  # no end that could pass for an answer's
+                nobody.recv(1)
         notes = [record for record in json_lines(home.ok("audit", "tail", vm, "--lines", "1000", "--json")) if record.get("kind") == "note"]
         assert any("127.0.0.1:18480 -> guest port 8000" in json.dumps(note) for note in notes), notes
     finally:
