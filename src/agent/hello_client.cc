@@ -8,6 +8,7 @@
 #include "agent/boot.h"
 #include "agent/capture.h"
 #include "agent/cloud_init.h"
+#include "agent/heartbeats.h"
 #include "agent/journal.h"
 #include "agent/machine.h"
 #include "base/log.h"
@@ -23,7 +24,6 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kConnectLimit{5000};
 constexpr milliseconds kWelcomeLimit{15'000};
-constexpr unsigned kMissedHeartbeats = 4;  // unanswered, before the connection counts as dead
 constexpr std::size_t kPiece = 4096;
 
 /// What outlives a connection.
@@ -42,8 +42,8 @@ struct Session {
   wire::LineReader lines{wire::kMessageBytes};
   wire::Welcome welcome = {};
   std::shared_ptr<Journal> journal = {};
-  std::uint64_t sent_heartbeats = 0;
-  std::uint64_t acknowledged = 0;
+  milliseconds said_hello{};  // of uptime()
+  Heartbeats heartbeats = {};
 };
 using Shared = std::shared_ptr<Session>;
 
@@ -75,6 +75,7 @@ asio::awaitable<Result<wire::HostMessage>> receive(Shared session) {
 }
 
 asio::awaitable<Result<void>> shake_hands(Shared session, wire::Hello hello) {
+  session->said_hello = uptime();
   const auto greeted = co_await send(session, std::move(hello));
   if (!greeted) co_return fail(greeted.error());
   auto answer = co_await with_deadline(receive(session), kWelcomeLimit);
@@ -99,12 +100,13 @@ asio::awaitable<Result<void>> send_journal(Shared session) {
       ++told;
     }
     if (steady_clock::now() >= next_heartbeat) {
-      if (session->sent_heartbeats >= session->acknowledged + kMissedHeartbeats) {
-        co_return fail("the host has not answered {} heartbeats", kMissedHeartbeats);
+      if (session->heartbeats.are_missed()) {
+        co_return fail("the host has not answered {} heartbeats", Heartbeats::kMostMissed);
       }
+      const milliseconds now = uptime();
       const auto sent = co_await send(
-          session, wire::Heartbeat{.seq = ++session->sent_heartbeats,
-                                   .uptime_ms = static_cast<std::uint64_t>(uptime().count()),
+          session, wire::Heartbeat{.seq = session->heartbeats.send(now),
+                                   .uptime_ms = static_cast<std::uint64_t>(now.count()),
                                    .load_percent = load_percent()});
       if (!sent) co_return sent;
       next_heartbeat += period;
@@ -126,9 +128,8 @@ asio::awaitable<Result<void>> read_host(Shared session, std::shared_ptr<Client> 
     }
     const auto* ack = std::get_if<wire::HeartbeatAck>(&*message);
     if (ack == nullptr) co_return fail("the host sent a second welcome");
-    session->acknowledged =
-        std::max(session->acknowledged, std::min(ack->seq, session->sent_heartbeats));
-    if (client->settings->set_clock) follow_host(ack->time_ms, ack->entropy);
+    const auto asked = session->heartbeats.acknowledge(ack->seq);
+    if (client->settings->set_clock) follow_host(ack->time_ms, ack->entropy, asked);
   }
 }
 
@@ -155,7 +156,8 @@ asio::awaitable<Result<void>> run_session(std::shared_ptr<Client> client, bool* 
   const auto shaken = co_await shake_hands(session, hello);
   if (!shaken) co_return fail(shaken.error());
   *welcomed = true;
-  if (client->settings->set_clock) follow_host(session->welcome.time_ms, session->welcome.entropy);
+  if (client->settings->set_clock)
+    follow_host(session->welcome.time_ms, session->welcome.entropy, session->said_hello);
   log(LogLevel::info, "welcomed by the host");
   if (session->welcome.capture) client->capture->set_ports(session->welcome.capture->ports);
   session->journal = journal_for(*client, session->welcome, session->stream.get_executor());

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 
+#include "agent/boot.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -21,6 +22,7 @@ namespace pinhole::agent {
 namespace {
 
 namespace fs = std::filesystem;
+using std::chrono::milliseconds;
 
 constexpr std::uint64_t kLargestFile = 1 << 20;  // of /etc
 
@@ -127,6 +129,15 @@ std::optional<std::uint8_t> hex_digit(char c) {
   return std::nullopt;
 }
 
+void set_clock(std::uint64_t time_ms) {
+  const timespec time{.tv_sec = static_cast<time_t>(time_ms / 1000),
+                      .tv_nsec = static_cast<long>(time_ms % 1000 * 1'000'000)};
+  if (::clock_settime(CLOCK_REALTIME, &time) != 0)
+    log(LogLevel::warning, "cannot set the clock: {}", errno_text(errno));
+  else
+    log(LogLevel::info, "the clock was off; it now follows the host's");
+}
+
 void add_entropy(std::string_view digits) {
   constexpr std::size_t kBytes = wire::kEntropyDigits / 2;
   // As rand_pool_info, whose last member is an array of no size.
@@ -199,23 +210,25 @@ Result<void> set_up_machine(const wire::Machine& machine, const fs::path& root) 
   return {};
 }
 
-std::optional<std::uint64_t> clock_step(std::uint64_t ours_ms, std::uint64_t hosts_ms) {
-  constexpr std::uint64_t kTolerated = 1000;  // a message may be on its way for a while
+std::optional<std::uint64_t> clock_step(std::uint64_t ours_ms, std::uint64_t hosts_ms,
+                                        std::optional<milliseconds> round_trip) {
+  constexpr std::uint64_t kTolerated = 1000;
+  constexpr milliseconds kFresh{500};  // less than that: what is left of the difference is ours
   if (hosts_ms == 0) return std::nullopt;
-  const std::uint64_t off = ours_ms > hosts_ms ? ours_ms - hosts_ms : hosts_ms - ours_ms;
-  return off > kTolerated ? std::optional(hosts_ms) : std::nullopt;
+  if (hosts_ms > ours_ms)
+    return hosts_ms - ours_ms > kTolerated ? std::optional(hosts_ms) : std::nullopt;
+  const bool is_fresh = round_trip && *round_trip <= kFresh;
+  return is_fresh && ours_ms - hosts_ms > kTolerated ? std::optional(hosts_ms) : std::nullopt;
 }
 
-void follow_host(std::uint64_t time_ms, std::string_view entropy) {
+void follow_host(std::uint64_t time_ms, std::string_view entropy,
+                 std::optional<milliseconds> asked) {
+  // The clock before the age, so that a delay between the two makes the message old, not the clock
+  // wrong; and both before the randomness, which takes its time.
+  const std::uint64_t ours = now_ms();
+  const auto round_trip = asked ? std::optional(uptime() - *asked) : std::nullopt;
+  if (const auto step = clock_step(ours, time_ms, round_trip)) set_clock(*step);
   if (!entropy.empty()) add_entropy(entropy);
-  const auto step = clock_step(now_ms(), time_ms);
-  if (!step) return;
-  const timespec time{.tv_sec = static_cast<time_t>(*step / 1000),
-                      .tv_nsec = static_cast<long>(*step % 1000 * 1'000'000)};
-  if (::clock_settime(CLOCK_REALTIME, &time) != 0)
-    log(LogLevel::warning, "cannot set the clock: {}", errno_text(errno));
-  else
-    log(LogLevel::info, "the clock was off; it now follows the host's");
 }
 
 }  // namespace pinhole::agent

@@ -3,6 +3,7 @@
 // works in it, what is mounted. Besides, for every machine, what time it is.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -25,11 +26,17 @@ Result<void> name_machine(const std::string& hostname, const std::filesystem::pa
 /// left to him: the new user is then called "user-UID".
 Result<void> add_user(const wire::User& user, const std::filesystem::path& root);
 
-/// Takes over the host's time where ours is off by more than a second (the guest was paused, or its
-/// disk's clock never was right), and mixes the host's randomness into ours. 0 and "" are nothing.
-void follow_host(std::uint64_t time_ms, std::string_view entropy);
+/// Takes over the host's time where clock_step says so (the guest was paused, or its disk's clock
+/// never was right), and mixes the host's randomness into ours. 0 and "" are nothing. `asked` is
+/// what uptime() was when the question went out that this answers; nothing: the host said it unasked.
+void follow_host(std::uint64_t time_ms, std::string_view entropy,
+                 std::optional<std::chrono::milliseconds> asked);
 
-/// Whether, and to what, the clock has to be set; both in milliseconds since 1970.
-std::optional<std::uint64_t> clock_step(std::uint64_t ours_ms, std::uint64_t hosts_ms);
+/// Whether, and to what, the clock has to be set, which is where it is off by more than a second;
+/// both in milliseconds since 1970. The host's is as old as its message, and an agent that did not
+/// get to run reads a message late: it may say that our clock is slow at any age, but that it is fast
+/// only as the answer to a question of just now (`round_trip`).
+std::optional<std::uint64_t> clock_step(std::uint64_t ours_ms, std::uint64_t hosts_ms,
+                                        std::optional<std::chrono::milliseconds> round_trip);
 
 }  // namespace pinhole::agent

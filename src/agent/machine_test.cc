@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "agent/heartbeats.h"
 #include "agent/init.h"
 #include "sys/files.h"
 
@@ -97,13 +98,60 @@ TEST_F(MachineFolder, ItsNameIsInHostsOnceAndTheEarlierOneIsGone) {
   EXPECT_EQ(text("etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 run-1\n::1 run-1\n");
 }
 
+constexpr std::uint64_t kNow = 1'795'000'000'000;
+constexpr std::chrono::milliseconds kFresh{500};
+constexpr std::chrono::milliseconds kLate{501};
+
 TEST(ClockStep, FollowsTheHostBeyondASecond) {
-  constexpr std::uint64_t kNow = 1'795'000'000'000;
-  EXPECT_EQ(clock_step(kNow, kNow + 1000), std::nullopt);
-  EXPECT_EQ(clock_step(kNow, kNow + 1001), kNow + 1001);
-  EXPECT_EQ(clock_step(kNow, kNow - 1000), std::nullopt);
-  EXPECT_EQ(clock_step(kNow, kNow - 1001), kNow - 1001);
-  EXPECT_EQ(clock_step(kNow, 0), std::nullopt);  // not told
+  EXPECT_EQ(clock_step(kNow, kNow + 1000, kFresh), std::nullopt);
+  EXPECT_EQ(clock_step(kNow, kNow + 1001, kFresh), kNow + 1001);
+  EXPECT_EQ(clock_step(kNow, kNow, kFresh), std::nullopt);
+  EXPECT_EQ(clock_step(kNow, kNow - 1000, kFresh), std::nullopt);
+  EXPECT_EQ(clock_step(kNow, kNow - 1001, kFresh), kNow - 1001);
+  EXPECT_EQ(clock_step(kNow, 0, kFresh), std::nullopt);  // not told
+}
+
+TEST(ClockStep, GoesBackForAFreshAnswerOnly) {
+  for (const std::uint64_t behind : {1001U, 60'000U}) {
+    EXPECT_EQ(clock_step(kNow, kNow - behind, kFresh), kNow - behind);
+    EXPECT_EQ(clock_step(kNow, kNow - behind, kLate), std::nullopt);
+    EXPECT_EQ(clock_step(kNow, kNow - behind, std::nullopt), std::nullopt);
+  }
+}
+
+TEST(ClockStep, GoesForwardHoweverLateOrUnasked) {
+  EXPECT_EQ(clock_step(kNow, kNow + 1001, kLate), kNow + 1001);
+  EXPECT_EQ(clock_step(kNow, kNow + 60'000, std::nullopt), kNow + 60'000);
+  EXPECT_EQ(clock_step(kNow, kNow + 1000, std::nullopt), std::nullopt);
+}
+
+TEST(Heartbeats, AnAnswerTellsWhenItWasAskedForOnce) {
+  using std::chrono::milliseconds;
+  Heartbeats heartbeats;
+  EXPECT_EQ(heartbeats.acknowledge(0), std::nullopt);
+  EXPECT_EQ(heartbeats.acknowledge(1), std::nullopt);  // not sent yet
+  EXPECT_EQ(heartbeats.send(milliseconds(10)), 1U);
+  EXPECT_EQ(heartbeats.send(milliseconds(20)), 2U);
+  EXPECT_EQ(heartbeats.acknowledge(0), std::nullopt);  // unasked: both still wait
+  EXPECT_EQ(heartbeats.acknowledge(1), milliseconds(10));
+  EXPECT_EQ(heartbeats.acknowledge(1), std::nullopt);
+  EXPECT_EQ(heartbeats.acknowledge(2), milliseconds(20));
+}
+
+TEST(Heartbeats, FourUnansweredAreMissed) {
+  using std::chrono::milliseconds;
+  Heartbeats heartbeats;
+  for (int i = 1; i <= 4; ++i) {
+    EXPECT_FALSE(heartbeats.are_missed());
+    heartbeats.send(milliseconds(i));
+  }
+  EXPECT_TRUE(heartbeats.are_missed());
+  EXPECT_EQ(heartbeats.acknowledge(1), milliseconds(1));
+  EXPECT_FALSE(heartbeats.are_missed());
+  EXPECT_EQ(heartbeats.send(milliseconds(5)), 5U);
+  EXPECT_TRUE(heartbeats.are_missed());
+  EXPECT_EQ(heartbeats.acknowledge(9), std::nullopt);  // of no question, but the host is there
+  EXPECT_FALSE(heartbeats.are_missed());
 }
 
 TEST_F(MachineFolder, TheRootsDiskIsFoundByItsSerialNumber) {
