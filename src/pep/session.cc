@@ -287,18 +287,39 @@ asio::awaitable<bool> Session::look_inside(http::RequestHead head, RequestNote n
     const bool more = co_await refuse(*std::move(unwritten), std::move(note), &head);
     co_return more;
   }
-  const bool answered = co_await guest_.write("HTTP/1.1 200 Connection established\r\n\r\n");
-  ExchangeEnd end{.note = "the guest left"};
-  if (answered) end = co_await enter(std::move(head), note.claim);
-  if (!refused) write_end(note, end);
-  bool more = inside_.has_value();
-  while (more) more = co_await serve_one();
-  if (refused && !asked_ && !(h2_ && h2_->asked())) {
+  ExchangeEnd end;
+  std::exception_ptr thrown;
+  try {
+    end = co_await pass_inside(std::move(head), &note, refused.has_value());
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  // After a fault nobody knows whether what was asked inside was recorded: rather twice than never.
+  if (refused && (thrown || !(asked_ || (h2_ && h2_->asked())))) {
     if (end.code.empty()) ++door_.stats.denied;
     [[maybe_unused]] const Refusal seen_by_nobody =
         record_refusal(door_, note, *std::move(refused));
   }
+  if (thrown) std::rethrow_exception(thrown);
   co_return false;
+}
+
+/// Returns how the entry went, when all is over. The end of an allowed CONNECT is written when it is
+/// known; that of a `refused` one is left to the caller.
+asio::awaitable<ExchangeEnd> Session::pass_inside(http::RequestHead head, const RequestNote* note,
+                                                  bool refused) {
+  ExchangeEnd end{.note = "the guest left"};
+  try {
+    const bool answered = co_await guest_.write("HTTP/1.1 200 Connection established\r\n\r\n");
+    if (answered) end = co_await enter(std::move(head), note->claim);
+  } catch (...) {
+    if (!refused) write_end(*note, {.note = "a fault of the door"});
+    throw;
+  }
+  if (!refused) write_end(*note, end);
+  bool more = inside_.has_value();
+  while (more) more = co_await serve_one();
+  co_return end;
 }
 
 /// Sets inside_ unless the end tells why not.

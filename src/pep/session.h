@@ -56,6 +56,8 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<bool> pass_unseen(http::RequestHead head, RequestNote note, bool raw);
   asio::awaitable<bool> look_inside(http::RequestHead head, RequestNote note,
                                     std::optional<Refusal> refused);
+  asio::awaitable<ExchangeEnd> pass_inside(http::RequestHead head, const RequestNote* note,
+                                           bool refused);
   [[nodiscard]] bool is_looked_into(std::uint16_t port) const;
   asio::awaitable<ExchangeEnd> enter(http::RequestHead head,
                                      std::optional<http::ClientClaim> claim);
