@@ -2,6 +2,7 @@
 #include "preflight/guard.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/clock.h"
@@ -13,6 +14,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using sys::GuestDir;
+
+constexpr WalkLimits kLimits;
+static_assert(2 * kLimits.text + (kLimits.files + kLimits.names + kMostGaps) * kLargestRecord <
+              kLargestSnapshot);  // hexadecimal
 
 bool same(const GuardedFile& before, const GuardedFile& after) {
   if (before.look.kind != after.look.kind) return false;
@@ -34,10 +39,6 @@ bool same(const GuardedFile& before, const GuardedFile& after) {
          before.look.size == after.look.size && before.look.changed_ns == after.look.changed_ns;
 }
 
-bool is_at_or_below(std::string_view path, std::string_view name) {
-  return path == name || (path.starts_with(name) && path[name.size()] == '/');
-}
-
 /// Where it goes in its own folder: no tool looks for such a name.
 std::string neutral_name(const std::string& path, int number) {
   const std::string name = fs::path(path).filename().string() + ".quarantined";
@@ -57,7 +58,15 @@ std::string shown_finding(const GuardFinding& finding) {
 }  // namespace
 
 std::string_view to_string(GuardFinding::What what) {
-  return what == GuardFinding::What::created ? "new" : "changed";
+  switch (what) {
+    case GuardFinding::What::created:
+      return "new";
+    case GuardFinding::What::changed:
+      return "changed";
+    case GuardFinding::What::unseen:
+      break;
+  }
+  return "not seen before";
 }
 
 std::vector<GuardFinding> compare(const GuardScan& before, const GuardScan& after) {
@@ -71,6 +80,11 @@ std::vector<GuardFinding> compare(const GuardScan& before, const GuardScan& afte
   };
   for (const GuardedName& name : after.names) {
     if (!name.led_by.empty() && !known.contains(name.led_by)) continue;
+    const auto absent = [&](std::string_view path) {
+      const bool missed = may_have_missed(before, path) ||
+                          (!name.led_by.empty() && may_have_missed(before, name.led_by));
+      return missed ? What::unseen : What::created;
+    };
     std::vector<std::string_view> fresh;
     for (auto at = after.files.lower_bound(name.path);
          at != after.files.end() && at->first.starts_with(name.path); ++at) {
@@ -85,18 +99,25 @@ std::vector<GuardFinding> compare(const GuardScan& before, const GuardScan& afte
       }
     }
     // A name that is new as a whole is told as one.
-    if (!known.contains(name.path) && fresh.size() > 1) {
-      tell(name.path, What::created, name.why);
+    const What whole = absent(name.path);
+    const bool alike =
+        whole == What::unseen || std::ranges::none_of(before.gaps, [&](const GuardGap& gap) {
+          return is_at_or_below(gap.path, name.path);
+        });
+    if (!known.contains(name.path) && fresh.size() > 1 && alike) {
+      tell(name.path, whole, name.why);
     } else {
-      for (const std::string_view path : fresh) tell(std::string(path), What::created, name.why);
+      for (const std::string_view path : fresh) tell(std::string(path), absent(path), name.why);
     }
   }
   std::ranges::sort(findings, {}, &GuardFinding::path);
   return findings;
 }
 
-void move_to_quarantine(GuardFinding& finding, const GuestDir& workspace, const fs::path& folder,
-                        const fs::path& quarantine) {
+namespace {
+
+void move_one(GuardFinding& finding, const GuestDir& workspace, const fs::path& folder,
+              const fs::path& quarantine) {
   const fs::path target = quarantine / finding.path;
   Result<void> moved = sys::make_private_dir(target.parent_path());
   if (moved) moved = workspace.move_out(finding.path, target);
@@ -114,17 +135,49 @@ void move_to_quarantine(GuardFinding& finding, const GuestDir& workspace, const 
   finding.not_moved = moved.error().message;
 }
 
+}  // namespace
+
+void move_to_quarantine(std::vector<GuardFinding>& findings, const GuestDir& workspace,
+                        const fs::path& folder, const fs::path& quarantine) {
+  std::map<std::string_view, fs::path> moved;
+  for (GuardFinding& finding : findings) {
+    auto outer = moved.end();
+    for (fs::path up = finding.path; outer == moved.end() && up.has_relative_path();
+         up = up.parent_path())
+      outer = moved.find(up.native());
+    if (outer != moved.end()) {
+      finding.moved_to = outer->second / finding.path.substr(outer->first.size() + 1);
+    } else if (finding.what == GuardFinding::What::unseen) {
+      finding.not_moved = "it may have been there before the VM started";
+    } else {
+      move_one(finding, workspace, folder, quarantine);
+      if (!finding.moved_to.empty()) moved.emplace(finding.path, finding.moved_to);
+    }
+  }
+}
+
 std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most) {
   std::set<std::string> mounts;
   std::vector<std::string> names;
+  std::size_t bytes = 0;
   for (const GuardedName& name : scan.names) {
     if (!name.read_only) continue;
     for (fs::path path = name.path; !path.empty(); path = path.parent_path())
       mounts.insert(path.string());
-    if (mounts.size() > most) break;
+    bytes += name.path.size();
+    if (mounts.size() > most || bytes > kMostMountBytes) break;
     names.push_back(name.path);
   }
   return names;
+}
+
+const GuardedName* name_with_another(const GuardScan& scan) {
+  const auto found = std::ranges::find_if(scan.names, [&](const GuardedName& name) {
+    const auto file = scan.files.find(name.path);
+    return file != scan.files.end() && name.read_only &&
+           file->second.look.kind == GuestDir::Kind::file && file->second.look.links > 1;
+  });
+  return found == scan.names.end() ? nullptr : &*found;
 }
 
 Result<GuardScan> open_guard(const fs::path& folder, config::GuardLevel level,
@@ -138,7 +191,6 @@ Result<GuardScan> open_guard(const fs::path& folder, config::GuardLevel level,
 Result<std::optional<GuardOutcome>> close_guard(const fs::path& file, const fs::path& quarantine) {
   std::error_code error;
   if (!fs::exists(file, error)) return std::nullopt;
-  constexpr std::uint64_t kLargestSnapshot = 64 << 20;
   PINHOLE_TRY(const std::string text, sys::read_file(file, kLargestSnapshot));
   PINHOLE_TRY(const GuardSnapshot snapshot, parse_guard_snapshot(text));
   GuardOutcome outcome{.folder = snapshot.folder, .findings = {}, .incomplete = {}};
@@ -146,15 +198,16 @@ Result<std::optional<GuardOutcome>> close_guard(const fs::path& file, const fs::
   const auto after = scan_workspace(snapshot.folder);
   if (workspace && after) {
     outcome.findings = compare(snapshot.before, *after);
-    outcome.incomplete =
-        snapshot.before.incomplete.empty() ? after->incomplete : snapshot.before.incomplete;
+    outcome.incomplete = shortfalls(snapshot.before);
+    for (std::string& why : shortfalls(*after)) {
+      if (std::ranges::find(outcome.incomplete, why) == outcome.incomplete.end())
+        outcome.incomplete.push_back(std::move(why));
+    }
   } else {
-    outcome.incomplete = after ? workspace.error().message : after.error().message;
+    outcome.incomplete = {after ? workspace.error().message : after.error().message};
   }
-  if (snapshot.level == config::GuardLevel::strict) {
-    for (GuardFinding& finding : outcome.findings)
-      move_to_quarantine(finding, *workspace, snapshot.folder, quarantine);
-  }
+  if (snapshot.level == config::GuardLevel::strict)
+    move_to_quarantine(outcome.findings, *workspace, snapshot.folder, quarantine);
   fs::remove(file, error);
   if (error) return fail("cannot remove {}: {}", file.string(), error.message());
   return outcome;
@@ -178,9 +231,9 @@ std::vector<std::string> guard_lines(const GuardOutcome& outcome) {
     if (findings.size() > kMostLines)
       lines.push_back(fmt::format("  … and {} more", findings.size() - kMostLines));
   }
-  if (!outcome.incomplete.empty()) {
+  for (const std::string& why : outcome.incomplete) {
     lines.push_back(fmt::format("not all of {} was looked at for what the host would execute: {}",
-                                printable(outcome.folder.string()), printable(outcome.incomplete)));
+                                printable(outcome.folder.string()), printable(why, 400)));
   }
   return lines;
 }

@@ -17,7 +17,10 @@
 
 namespace pinhole::preflight {
 
-/// What guard.json holds: the workspace as it was before the guest.
+inline constexpr std::uint64_t kLargestSnapshot = 64 << 20;
+inline constexpr std::size_t kLargestRecord = 400;  // of one name, file or gap, without its paths
+
+/// What guard.json holds: the workspace as it was before the guest. A scan within the limits fits in kLargestSnapshot.
 struct GuardSnapshot {
   std::filesystem::path folder;
   config::GuardLevel level = config::GuardLevel::warn;
@@ -28,7 +31,8 @@ Result<GuardSnapshot> parse_guard_snapshot(std::string_view text);
 
 /// Something that the host would execute and that was not there, or not so, before.
 struct GuardFinding {
-  enum class What { created, changed };
+  /// `unseen`: the first scan did not see it, and may have missed it. It may be the user's, so it is never moved.
+  enum class What { created, changed, unseen };
   std::string path;  // below the workspace; whatever bytes the guest chose
   What what = What::created;
   std::string why;
@@ -40,16 +44,23 @@ std::string_view to_string(GuardFinding::What what);
 /// Pure. In the order of paths. What is gone is no finding.
 std::vector<GuardFinding> compare(const GuardScan& before, const GuardScan& after);
 
-/// Moves what was found below `quarantine`, at the path that it had; where that is on another file system, or the guest's
-/// root owns it, it gets another name in its place. Follows no link, writes nothing over.
-void move_to_quarantine(GuardFinding& finding, const sys::GuestDir& workspace,
+/// Moves what was found (in the order of paths) below `quarantine`, at the path that it had; where that is on another file
+/// system, or the guest's root owns it, it gets another name in its place. Follows no link, writes nothing over, and nothing
+/// into a folder that was moved: what is in it went with it.
+void move_to_quarantine(std::vector<GuardFinding>& findings, const sys::GuestDir& workspace,
                         const std::filesystem::path& folder,
                         const std::filesystem::path& quarantine);
 
 /// The names that the guest is to have read-only, from the top of the folder down. Each, and each folder on the way to it,
-/// is a mount, of which the kernel has so many (sysctl fs.mount-max); where a guest made more, the rest is left out.
+/// is a mount, of which the kernel has so many (sysctl fs.mount-max); where a guest made more, the rest is left out. The
+/// plan, which has them in hexadecimal, is read with a limit (config::kLargestConfigFile).
 inline constexpr std::size_t kMostMounts = 5'000;
+inline constexpr std::size_t kMostMountBytes = 256 << 10;
 std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most = kMostMounts);
+
+/// The first name that the guest is to have read-only and that is a file with another name (a hard link), by which it may be
+/// able to change it; nullptr where there is none.
+const GuardedName* name_with_another(const GuardScan& scan);
 
 /// Before a VM starts: scans the folder and writes the snapshot to `file`. Returns what was found, whose names the guest
 /// is to have read-only.
@@ -59,7 +70,7 @@ Result<GuardScan> open_guard(const std::filesystem::path& folder, config::GuardL
 struct GuardOutcome {
   std::filesystem::path folder;
   std::vector<GuardFinding> findings;
-  std::string incomplete;  // why not everything could be looked at, before or after
+  std::vector<std::string> incomplete;  // why not everything could be looked at, before or after
 };
 /// After its end: compares, with the level `strict` moves to `quarantine` (made when needed), removes the snapshot.
 /// Nothing where there is no snapshot: no workspace, not guarded, or closed already.

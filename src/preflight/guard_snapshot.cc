@@ -74,6 +74,13 @@ bool read_name(const json::value& value, GuardScan& scan) {
   return true;
 }
 
+bool read_gap(const json::value& value, GuardScan& scan) {
+  if (!value.is_array() || value.get_array().size() != 2) return false;
+  const json::array& in = value.get_array();
+  scan.gaps.push_back({from_hex(text(in[0])), text(in[1])});
+  return true;
+}
+
 template <typename Read>
 bool each(const json::object& object, std::string_view key, GuardScan& scan, const Read& read) {
   const json::value* all = object.if_contains(key);
@@ -85,14 +92,17 @@ bool each(const json::object& object, std::string_view key, GuardScan& scan, con
 }  // namespace
 
 std::string to_json(const GuardSnapshot& snapshot) {
-  json::array names, files;
+  json::array names, files, gaps;
   for (const GuardedName& name : snapshot.before.names)
     names.push_back(json::array{to_hex(name.path), name.why, name.read_only});
   for (const auto& [path, file] : snapshot.before.files) files.push_back(write(path, file));
+  for (const GuardGap& gap : snapshot.before.gaps)
+    gaps.push_back(json::array{to_hex(gap.path), gap.why});
   return json::serialize(json::object{{"version", kVersion},
                                       {"folder", to_hex(snapshot.folder.string())},
                                       {"level", std::string(to_string(snapshot.level))},
                                       {"incomplete", snapshot.before.incomplete},
+                                      {"gaps", std::move(gaps)},
                                       {"names", std::move(names)},
                                       {"files", std::move(files)}}) +
          "\n";
@@ -111,7 +121,9 @@ Result<GuardSnapshot> parse_guard_snapshot(std::string_view content) {
   out.before.incomplete = text_of(object, "incomplete");
   const bool good = version != nullptr && number(*version) == kVersion && level &&
                     out.folder.is_absolute() && each(object, "names", out.before, read_name) &&
-                    each(object, "files", out.before, read_file);
+                    each(object, "files", out.before, read_file) &&
+                    // A record from before there were any has none.
+                    (!object.contains("gaps") || each(object, "gaps", out.before, read_gap));
   if (good) return out;
   return fail(
       Error{.message = "the record of the workspace before the guest (guard.json) is damaged",

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preflight/guard.h"
 
+#include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -39,6 +42,23 @@ class Guard : public InFolder {
   GuardScan scan(const WalkLimits& limits = {}) {
     fs::create_directories(work());
     return scan_workspace(work(), limits).value();
+  }
+  /// Root lists every folder, so it is another user for so long, as far as files go (this thread alone).
+  GuardScan scan_by_nobody() {
+    constexpr uid_t kNobody = 65534;
+    const bool is_root = ::geteuid() == 0;
+    if (is_root) ::setfsuid(kNobody);
+    auto out = scan_workspace(work());
+    if (is_root) ::setfsuid(0);
+    return std::move(out).value();
+  }
+  static fs::path deep_path(int folders) {
+    fs::path path;
+    for (int i = 1; i < folders; ++i) path /= "d";
+    return path;
+  }
+  void make_deep(const fs::path& name, int folders = 70) {
+    fs::create_directories(work(name) / deep_path(folders));
   }
   std::vector<std::string> read_only() {
     std::vector<std::string> out;
@@ -240,15 +260,220 @@ TEST_F(Guard, QuarantineWritesNothingOverAndFollowsNoLink) {
   put("q/.envrc", "from before");
   fs::create_directory_symlink(at("q"), work("sub"));
   const auto top = sys::GuestDir::open(work()).value();
-  GuardFinding finding{.path = ".envrc"};
-  move_to_quarantine(finding, top, work(), at("q"));
-  EXPECT_EQ(finding.moved_to, work(".envrc.quarantined"));
+  std::vector<GuardFinding> findings = {{.path = ".envrc"}};
+  move_to_quarantine(findings, top, work(), at("q"));
+  EXPECT_EQ(findings[0].moved_to, work(".envrc.quarantined"));
   EXPECT_EQ(sys::read_file(at("q/.envrc"), 100).value(), "from before");
-  finding = {.path = "sub/.envrc"};
-  move_to_quarantine(finding, top, work(), at("q2"));
-  EXPECT_EQ(finding.moved_to, "");
-  EXPECT_THAT(finding.not_moved, HasSubstr("cannot read sub/.envrc in the shared folder"));
+  findings = {{.path = "sub/.envrc"}};
+  move_to_quarantine(findings, top, work(), at("q2"));
+  EXPECT_EQ(findings[0].moved_to, "");
+  EXPECT_THAT(findings[0].not_moved, HasSubstr("cannot read sub/.envrc in the shared folder"));
   EXPECT_TRUE(fs::exists(at("q/.envrc")));
+}
+
+TEST_F(Guard, WhatIsInAMovedFolderWentWithItAndNothingIsWrittenIntoIt) {
+  in_work("mine", "x");
+  ASSERT_TRUE(open_guard(work(), config::GuardLevel::strict, at("guard.json")));
+  for (const char* name : {".husky/a", ".husky/b", ".husky/sub/.envrc", ".husky-not", ".idea-not"})
+    in_work(name, "x");
+  in_work(".husky/sub/deep/.envrc", "x");
+  const auto outcome = close_guard(at("guard.json"), at("q")).value().value();
+  std::vector<std::string> moved;
+  for (const GuardFinding& finding : outcome.findings) {
+    EXPECT_EQ(finding.not_moved, "") << finding.path;
+    moved.push_back(finding.moved_to.lexically_relative(at("q")));
+    EXPECT_TRUE(fs::exists(finding.moved_to)) << finding.moved_to;
+  }
+  EXPECT_THAT(moved, ElementsAre(".husky", ".husky/sub/.envrc", ".husky/sub/deep/.envrc"));
+  EXPECT_FALSE(fs::exists(work(".husky")));
+}
+
+TEST_F(Guard, AFolderThatWasMovedAsideTakesWhatIsInItAlong) {
+  in_work(".husky/sub/.envrc", "x");
+  put("q/.husky", "in the way");
+  std::vector<GuardFinding> findings = {{.path = ".husky"}, {.path = ".husky/sub/.envrc"}};
+  move_to_quarantine(findings, sys::GuestDir::open(work()).value(), work(), at("q"));
+  EXPECT_EQ(findings[0].moved_to, work(".husky.quarantined"));
+  EXPECT_EQ(findings[1].moved_to, work(".husky.quarantined/sub/.envrc"));
+}
+
+TEST_F(Guard, AFolderThatCannotBeListedIsToldAndTheRestIsLookedAt) {
+  repository("");
+  repository(".git/modules/x");
+  in_work("sub/.envrc", "x");
+  fs::permissions(at("."), fs::perms(0711));
+  const fs::path hidden = work(".git/modules/x");
+  EXPECT_THAT(scan().gaps, IsEmpty());
+  fs::permissions(hidden, fs::perms(0311));
+  const GuardScan found = scan_by_nobody();
+  fs::permissions(hidden, fs::perms(0755));
+  EXPECT_THAT(found.gaps, ElementsAre(GuardGap{".git/modules/x", "cannot be listed"}));
+  EXPECT_EQ(found.incomplete, "");
+  EXPECT_TRUE(found.files.contains("sub/.envrc"));
+}
+
+TEST_F(Guard, WhatCannotBeLookedIntoIsALineForTheUser) {
+  fs::create_directories(work());
+  ASSERT_TRUE(open_guard(work(), config::GuardLevel::warn, at("guard.json")));
+  make_deep("a\x1b");
+  const auto outcome = close_guard(at("guard.json"), at("q")).value().value();
+  EXPECT_THAT(guard_lines(outcome),
+              ElementsAre(testing::AllOf(
+                  HasSubstr("was looked at for what the host would execute: a\\x1b/d/"),
+                  testing::EndsWith(" is more than 64 folders deep"))));
+}
+
+TEST_F(Guard, ADeepBranchHidesNothingInOthers) {
+  make_deep("a");
+  make_deep(".vscode");
+  in_work("b/.envrc", "x");
+  for (int i = 0; i < 60; ++i) fs::create_directories(work("z") / std::to_string(i));
+  in_work("z/59/.envrc", "x");
+  const GuardScan found = scan();
+  EXPECT_EQ(found.incomplete, "");
+  EXPECT_THAT(found.gaps, testing::SizeIs(2));
+  EXPECT_TRUE(found.files.contains("z/59/.envrc"));
+}
+
+TEST_F(Guard, ManyFoldersThatCannotBeLookedIntoAreCountedAndHideNothing) {
+  make_deep("a", 64);
+  const fs::path bottom = work("a") / deep_path(64);
+  for (std::size_t i = 0; i < kMostGaps + 5; ++i) fs::create_directory(bottom / std::to_string(i));
+  in_work("b/c/.envrc", "x");
+  const GuardScan found = scan();
+  EXPECT_EQ(found.incomplete, "more than 199 folders in it cannot be looked into");
+  EXPECT_TRUE(found.files.contains("b/c/.envrc"));
+}
+
+TEST_F(Guard, APathThatIsTooLongForTheKernelIsTold) {
+  const std::string name(250, 'n');
+  fs::create_directories(work());
+  const fs::path before = fs::current_path();
+  fs::current_path(work());
+  for (int i = 0; i < 20; ++i) {
+    fs::create_directory(name);
+    fs::current_path(name);
+  }
+  fs::current_path(before);
+  const GuardScan found = scan();
+  ASSERT_THAT(found.gaps, testing::SizeIs(1));
+  EXPECT_EQ(found.gaps[0].why, "cannot be listed");
+}
+
+TEST_F(Guard, AFloodHidesNotTheFoldersOwnRepositoryNorTheOtherWayRound) {
+  repository("");
+  repository(".git/modules/x");
+  in_work(".envrc", "x");
+  for (int i = 0; i < 30; ++i) in_work(fmt::format("!/{}", i), "x");
+  for (int i = 0; i < 30; ++i) in_work(fmt::format("{}.code-workspace", i), "x");
+  for (const WalkLimits& limits :
+       {WalkLimits{.entries = 40}, WalkLimits{.names = 10}, WalkLimits{.files = 10}}) {
+    const GuardScan found = scan(limits);
+    EXPECT_NE(found.incomplete, "");
+    EXPECT_TRUE(found.files.contains(".git/config"));
+    EXPECT_TRUE(found.files.contains(".git/modules/x/.git/config"));
+  }
+  for (int i = 0; i < 200; ++i) fs::create_directories(work(fmt::format(".git/modules/{}", i)));
+  const GuardScan found = scan({.entries = 300});
+  EXPECT_THAT(
+      found.gaps,
+      ElementsAre(GuardGap{".git", "was not looked at as a whole: it has more than 150 entries"}));
+  EXPECT_EQ(found.incomplete, "");
+  EXPECT_TRUE(found.files.contains(".envrc"));
+}
+
+TEST_F(Guard, WhatAFirstScanMayHaveMissedIsNotNewAndStaysWhereItIs) {
+  in_work("sub/.envrc", "mine");
+  in_work("sub/.vscode/tasks.json", "mine");
+  in_work("sub/.vscode/launch.json", "mine");
+  in_work(".envrc", "mine");
+  const GuardScan whole = scan();
+  const GuardScan stopped = scan({.files = 2});
+  ASSERT_NE(stopped.incomplete, "");
+  EXPECT_THAT(found_since(stopped), ElementsAre("not seen before sub/.vscode"));
+  GuardScan with_gap;
+  with_gap.gaps = {{"sub", "cannot be listed"}};
+  EXPECT_THAT(found_since(with_gap), ElementsAre("new .envrc", "not seen before sub/.envrc",
+                                                 "not seen before sub/.vscode"));
+  EXPECT_THAT(found_since({}), ElementsAre("new .envrc", "new sub/.envrc", "new sub/.vscode"));
+
+  put("guard.json",
+      to_json({.folder = work(), .level = config::GuardLevel::strict, .before = with_gap}));
+  const auto outcome = close_guard(at("guard.json"), at("q")).value().value();
+  EXPECT_FALSE(fs::exists(work(".envrc")));
+  EXPECT_TRUE(fs::exists(work("sub/.envrc")) && fs::exists(work("sub/.vscode/tasks.json")));
+  EXPECT_THAT(guard_lines(outcome)[2],
+              HasSubstr("STILL THERE: it may have been there before the VM started"));
+  EXPECT_THAT(guard_lines(outcome).back(), HasSubstr("execute: sub cannot be listed"));
+}
+
+TEST_F(Guard, ALedNameIsNotNewWhereWhatLedThereMayHaveBeenMissed) {
+  repository("");
+  in_work(".git/config", "[core]\n\thooksPath = scripts\n");
+  executable("scripts/pre-commit");
+  GuardScan before = scan();
+  before.files.erase("scripts/pre-commit");
+  EXPECT_THAT(found_since(before), ElementsAre("new scripts/pre-commit"));
+  before.gaps = {{".git", "was not looked at as a whole"}};
+  EXPECT_THAT(found_since(before), ElementsAre("not seen before scripts/pre-commit"));
+}
+
+TEST_F(Guard, EachNameHasItsFileWhereverTheScanStopped) {
+  repository("");
+  for (const char* name : {".envrc", ".vscode/a", ".vscode/b", ".zed/c", "sub/.idea/d"})
+    in_work(name, "x");
+  for (std::size_t most = 0; most < 20; ++most) {
+    for (const GuardScan& found : {scan({.files = most}), scan({.text = 8 * most})}) {
+      for (const GuardedName& name : found.names)
+        EXPECT_TRUE(found.files.contains(name.path)) << most << " " << name.path;
+    }
+  }
+}
+
+TEST(GuardNames, AHardLinkIsFoundAndANameWithoutAFileIsNone) {
+  GuardScan scan;
+  scan.names = {{.path = "no file", .why = ""}, {.path = ".envrc", .why = ""}};
+  scan.files[".envrc"].look = {.kind = sys::GuestDir::Kind::file, .links = 1};
+  EXPECT_EQ(name_with_another(scan), nullptr);
+  scan.files[".envrc"].look.links = 2;
+  EXPECT_EQ(name_with_another(scan)->path, ".envrc");
+}
+
+TEST_F(Guard, PathsAreLimitedSoThatTheRecordCanBeReadAgain) {
+  for (int i = 0; i < 9; ++i) in_work(fmt::format(".vscode/{}{}", i, std::string(90, 'x')), "x");
+  EXPECT_EQ(scan({.text = 500}).incomplete, "its guarded paths have more than 500 bytes");
+  EXPECT_EQ(scan({.text = 5000}).incomplete, "");
+  fs::remove_all(work(".vscode"));
+  fs::create_directories(work());
+  fs::create_symlink(std::string(600, 'x'), work(".idea"));
+  EXPECT_EQ(scan({.text = 500}).incomplete, "its guarded paths have more than 500 bytes");
+}
+
+TEST(GuardRecord, IsNotLongerThanWasReckonedAndIsReadAsItWasWritten) {
+  constexpr auto kMost = std::numeric_limits<std::uint64_t>::max();
+  GuardSnapshot one{.folder = "/w", .level = config::GuardLevel::strict, .before = {}};
+  const std::size_t empty = to_json(one).size();
+  one.before.files[""] = {.look = {.kind = sys::GuestDir::Kind::other,
+                                   .device = kMost,
+                                   .inode = kMost,
+                                   .size = kMost,
+                                   .mode = 07777,
+                                   .changed_ns = std::numeric_limits<std::int64_t>::min()},
+                          .digest = std::string(64, 'f')};
+  EXPECT_LT(to_json(one).size() - empty, kLargestRecord);
+  one.before.names.push_back({.path = "", .why = std::string(100, 'w')});
+  EXPECT_LT(to_json(one).size() - empty, 2 * kLargestRecord);
+  one.before.gaps = {{"caf\xe9", "cannot be listed"}};
+  const auto read = parse_guard_snapshot(to_json(one)).value();
+  EXPECT_EQ(read.before.gaps, one.before.gaps);
+  EXPECT_EQ(read.before.names, one.before.names);
+}
+
+TEST(GuardNames, AreAsManyAsAPlanHasRoomFor) {
+  GuardScan scan;
+  for (int i = 0; i < 100; ++i)
+    scan.names.push_back({.path = fmt::format("{}{}", i, std::string(4'000, 'x')), .why = ""});
+  EXPECT_EQ(read_only_names(scan).size(), kMostMountBytes / 4'002);
 }
 
 TEST_F(Guard, DamagedRecordIsAnErrorAndChangesNothing) {

@@ -2,7 +2,9 @@
 #include "preflight/guard_walk.h"
 
 #include <algorithm>
+#include <climits>
 #include <deque>
+#include <ranges>
 #include <set>
 #include <utility>
 
@@ -24,6 +26,7 @@ constexpr std::size_t kMostDepth = 64;
 std::string below(const std::string& folder, std::string_view name) {
   return folder.empty() ? std::string(name) : folder + "/" + std::string(name);
 }
+std::string too_deep() { return fmt::format("is more than {} folders deep", kMostDepth); }
 std::string parent_of(const std::string& path) { return fs::path(path).parent_path().string(); }
 std::string name_of(const std::string& path) { return fs::path(path).filename().string(); }
 
@@ -33,10 +36,12 @@ class Walk {
       : top_(top), real_(std::move(real)), limits_(limits) {}
 
   GuardScan run() {
-    for (queue_.push_back({}); !queue_.empty(); queue_.pop_front()) {
-      if (!within_limits()) break;
-      visit(queue_.front());
-    }
+    walk_own_repository();
+    queue_.push_back({});
+    walk();
+    if (lost_gaps_ && scan_.incomplete.empty())
+      scan_.incomplete =
+          fmt::format("more than {} folders in it cannot be looked into", scan_.gaps.size());
     return std::move(scan_);
   }
 
@@ -50,24 +55,82 @@ class Walk {
   };
   using Names = std::vector<GuestDir::Named>;
 
-  bool within_limits() {
-    if (std::chrono::steady_clock::now() > deadline_)
-      incomplete("it took more than {} ms", limits_.time.count());
-    if (entries_ >= limits_.entries) incomplete("it has more than {} entries", limits_.entries);
-    if (scan_.names.size() >= limits_.names)
-      incomplete("it has more than {} guarded names", limits_.names);
-    return scan_.incomplete.empty();
-  }
-  template <typename... Args>
-  void incomplete(fmt::format_string<Args...> text, Args&&... args) {
-    if (scan_.incomplete.empty()) scan_.incomplete = fmt::format(text, std::forward<Args>(args)...);
+  void walk() {
+    for (; !queue_.empty(); queue_.pop_front()) {
+      if (!within_limits()) break;
+      visit(queue_.front());
+    }
+    queue_.clear();
   }
 
-  /// What cannot be listed cannot be used by the user's programs either.
+  void walk_own_repository() {
+    const auto look = top_.look(".git");
+    if (!look || look->kind != GuestDir::Kind::folder) return;
+    own_repository_ = true;
+    const WalkLimits all = limits_;
+    limits_ = {.entries = all.entries / 2,
+               .names = all.names / 2,
+               .files = all.files / 2,
+               .bytes = all.bytes / 2,
+               .text = all.text / 2,
+               .time = all.time / 2};
+    queue_.push_back({.path = ".git", .depth = 1, .only_repositories = true});
+    walk();
+    limits_ = all;
+    if (std::exchange(stopped_, false))
+      scan_.gaps.push_back(
+          {".git", "was not looked at as a whole: " + std::exchange(scan_.incomplete, {})});
+  }
+
+  bool within_limits() {
+    if (std::chrono::steady_clock::now() > start_ + limits_.time)
+      stop("it took more than {} ms", limits_.time.count());
+    if (entries_ >= limits_.entries) stop("it has more than {} entries", limits_.entries);
+    if (scan_.names.size() >= limits_.names)
+      stop("it has more than {} guarded names", limits_.names);
+    return !stopped_;
+  }
+  template <typename... Args>
+  void stop(fmt::format_string<Args...> text, Args&&... args) {
+    if (std::exchange(stopped_, true)) return;
+    scan_.incomplete = fmt::format(text, std::forward<Args>(args)...);
+  }
+
+  /// Of what is put down in the scan. False: stopped.
+  bool has_room(std::size_t text) {
+    if (text_ + text > limits_.text)
+      stop("its guarded paths have more than {} bytes", limits_.text);
+    if (!stopped_) text_ += text;
+    return !stopped_;
+  }
+
+  /// The walk goes on: one folder must not hide the others.
+  void gap(const std::string& path, std::string why) {
+    const auto same = [&](const GuardGap& one) { return one.path == path; };
+    if (lost_gaps_ || std::ranges::any_of(scan_.gaps, same)) return;
+    if (scan_.gaps.size() + 1 < kMostGaps && text_ + path.size() <= limits_.text) {
+      text_ += path.size();
+      scan_.gaps.push_back({path, std::move(why)});
+    } else {
+      lost_gaps_ = true;
+    }
+  }
+
+  /// A program in the folder can use it all the same.
+  void missing(const std::string& path) {
+    if (path.size() >= PATH_MAX) gap(path, "has too long a path");
+  }
+
+  /// What cannot be listed can be used by those who know a name in it. A mount is not entered.
   Names names_in(const std::string& path) {
     auto names = top_.names(path, limits_.entries - std::min(entries_, limits_.entries));
-    if (!names) return {};
+    if (!names) {
+      const std::string& code = names.error().code;
+      if (code != "gone" && code != "elsewhere") gap(path, "cannot be listed");
+      return {};
+    }
     entries_ += names->size();
+    if (entries_ >= limits_.entries) (void)within_limits();
     std::ranges::sort(*names, {}, &GuestDir::Named::name);
     return *std::move(names);
   }
@@ -92,12 +155,13 @@ class Walk {
       if (!folder.only_repositories && !is_dot_git) apply_rules(folder, entry.name, root);
       // A repository's objects and references are many, and nobody works in them.
       const bool pass = is_dot_git && entry.name != "modules" && entry.name != "worktrees";
-      if (entry.kind == GuestDir::Kind::folder && !pass) enter(folder, path, is_dot_git);
+      const bool done = own_repository_ && path == ".git";
+      if (entry.kind == GuestDir::Kind::folder && !pass && !done) enter(folder, path, is_dot_git);
     }
   }
 
   void enter(const Folder& from, const std::string& path, bool in_dot_git) {
-    if (from.depth >= kMostDepth) return incomplete("it is more than {} folders deep", kMostDepth);
+    if (from.depth >= kMostDepth) return gap(path, too_deep());
     const bool dependencies = is_dependency_folder(name_of(path)) && !in_dot_git;
     queue_.push_back({.path = path,
                       .depth = from.depth + 1,
@@ -146,7 +210,10 @@ class Walk {
 
   void add(GuardedName name, Content content, unsigned links = 0) {
     const auto look = top_.look(name.path);
-    if (!look || !within_limits() || !known_.insert(name.path).second) return;
+    if (!look) return missing(name.path);
+    if (!within_limits() || known_.contains(name.path)) return;
+    if (!has_file_for(name.path, *look) || !has_room(name.path.size())) return;
+    known_.insert(name.path);
     scan_.names.push_back(name);
     collect(name.path, *look, content, 0);
     if (look->kind != GuestDir::Kind::link || links >= kMostLinks) return;
@@ -155,16 +222,25 @@ class Walk {
     if (!name.path.empty()) add(std::move(name), content, links + 1);
   }
 
+  /// Each name has its file, whatever the limits: false is a name that is left out.
+  bool has_file_for(const std::string& path, const GuestDir::Look& look) {
+    if (scan_.files.contains(path)) return true;
+    if (scan_.files.size() >= limits_.files)
+      stop("there are more than {} files in guarded folders", limits_.files);
+    return has_room(path.size() + look.target.size());
+  }
+
   void collect(const std::string& path, const GuestDir::Look& look, Content content,
                std::size_t depth) {
-    if (scan_.files.size() >= limits_.files)
-      return incomplete("there are more than {} files in guarded folders", limits_.files);
-    if (depth > kMostDepth) return incomplete("it is more than {} folders deep", kMostDepth);
     scan_.files.emplace(path, state_of(path, look, content));
     if (look.kind != GuestDir::Kind::folder) return;
+    if (depth >= kMostDepth) return gap(path, too_deep());
     for (const GuestDir::Named& entry : names_in(path)) {
       const std::string inner = below(path, entry.name);
-      if (const auto found = top_.look(inner)) collect(inner, *found, content, depth + 1);
+      const auto found = top_.look(inner);
+      if (stopped_) return;
+      if (!found) missing(inner);
+      if (found && has_file_for(inner, *found)) collect(inner, *found, content, depth + 1);
     }
   }
 
@@ -187,15 +263,40 @@ class Walk {
   const GuestDir& top_;
   fs::path real_;
   WalkLimits limits_;
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + limits_.time;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::deque<Folder> queue_;
   std::set<std::string> known_;
   std::size_t entries_ = 0;
   std::uint64_t read_ = 0;
+  std::size_t text_ = 0;         // bytes of paths and targets in the scan
+  bool stopped_ = false;         // by a limit
+  bool lost_gaps_ = false;       // there are more than were put down
+  bool own_repository_ = false;  // `.git` is a folder, and was visited
   GuardScan scan_;
 };
 
 }  // namespace
+
+bool is_at_or_below(std::string_view path, std::string_view name) {
+  return name.empty() || path == name || (path.starts_with(name) && path[name.size()] == '/');
+}
+
+bool may_have_missed(const GuardScan& scan, std::string_view path) {
+  return !scan.incomplete.empty() || std::ranges::any_of(scan.gaps, [&](const GuardGap& gap) {
+    return is_at_or_below(path, gap.path);
+  });
+}
+
+std::vector<std::string> shortfalls(const GuardScan& scan) {
+  constexpr std::size_t kMostTold = 5;
+  std::vector<std::string> out;
+  if (!scan.incomplete.empty()) out.push_back(scan.incomplete);
+  for (const GuardGap& gap : scan.gaps | std::views::take(kMostTold))
+    out.push_back(fmt::format("{} {}", gap.path.empty() ? "it" : gap.path, gap.why));
+  if (scan.gaps.size() > kMostTold)
+    out.push_back(fmt::format("and {} folders more", scan.gaps.size() - kMostTold));
+  return out;
+}
 
 Result<GuardScan> scan_workspace(const fs::path& folder, const WalkLimits& limits) {
   PINHOLE_TRY(const GuestDir top, GuestDir::open(folder));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds what the host would execute in a workspace (preflight/guard_rules.h). The folder is the guest's to write, so it is
 // read through sys/guest_dir.h alone, and within limits: a folder that is too large is looked at from the top down as far
-// as they reach, and that is said.
+// as they reach, and that is said. The folder's own `.git` comes first, with half of them: a flood in the one place hides
+// nothing in the other.
 #pragma once
 
 #include <chrono>
@@ -36,18 +37,41 @@ struct GuardedFile {
   bool operator==(const GuardedFile&) const = default;
 };
 
-struct GuardScan {
-  std::vector<GuardedName> names;            // from the top of the folder down
-  std::map<std::string, GuardedFile> files;  // by path
-  /// Why not everything was looked at; empty when it was.
-  std::string incomplete;
+/// A folder that could not be looked into, while the walk went on elsewhere. A name in it that is known can be used all the
+/// same: `.git/modules/x/hooks` needs no list of what is in `x`.
+struct GuardGap {
+  std::string path;  // below the workspace; "" is itself
+  std::string why;   // "cannot be listed"
+  bool operator==(const GuardGap&) const = default;
 };
+
+struct GuardScan {
+  std::vector<GuardedName> names =
+      {};  // .git's, then from the top of the folder down; each is in `files`
+  std::map<std::string, GuardedFile> files = {};  // by path
+  std::vector<GuardGap> gaps = {};
+  /// Why the walk stopped; empty where it came to its end (but for `gaps`).
+  std::string incomplete = {};
+};
+
+bool is_at_or_below(std::string_view path, std::string_view name);
+
+/// Whether something could have been there and not have been seen.
+bool may_have_missed(const GuardScan& scan, std::string_view path);
+
+/// Why not everything was looked at, one sentence each, foreign names in them as they are; empty when it was. Of many gaps
+/// the first ones.
+std::vector<std::string> shortfalls(const GuardScan& scan);
+
+inline constexpr std::size_t kMostGaps = 200;
 
 struct WalkLimits {
   std::size_t entries = 500'000;   // names in all folders together
   std::size_t names = 2'000;       // guarded ones; each is a mount
   std::size_t files = 20'000;      // at or below guarded names
   std::uint64_t bytes = 64 << 20;  // read of them
+  std::size_t text =
+      16 << 20;  // bytes of all paths and links' targets, so that guard.json can be read again
   std::chrono::milliseconds time = std::chrono::seconds(5);
 };
 

@@ -399,7 +399,7 @@ TEST_F(Preparing, GuardsTheWorkspaceAndTellsWhatARunLeftThatNobodyEnded) {
   using testing::IsEmpty;
   EXPECT_THAT(prepare(), testing::Pair(ElementsAre(".git/config"), IsEmpty()));
   put("work/.envrc", "from the guest");
-  EXPECT_THAT(prepare(), testing::Pair(ElementsAre(".envrc", ".git/config"),
+  EXPECT_THAT(prepare(), testing::Pair(ElementsAre(".git/config", ".envrc"),
                                        ElementsAre(HasSubstr("the host would execute these of"),
                                                    HasSubstr(".envrc"))));
   options.request.guard = config::GuardLevel::off;

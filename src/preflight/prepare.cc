@@ -9,6 +9,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/printable.h"
 #include "base/strings.h"
 #include "image/guest_authority.h"
 #include "image/seed.h"
@@ -341,19 +342,6 @@ Result<void> add_authority(const PrepareOptions& options, Draft& draft) {
   return {};
 }
 
-/// A hard link outside of what is guarded is a way to write to what is in it.
-void note_other_names(const GuardScan& scan, Draft& draft) {
-  const auto linked = [&](const GuardedName& name) {
-    const GuardedFile& file = scan.files.at(name.path);
-    return name.read_only && file.look.kind == sys::GuestDir::Kind::file && file.look.links > 1;
-  };
-  const auto first = std::ranges::find_if(scan.names, linked);
-  if (first == scan.names.end()) return;
-  draft.notes.push_back(
-      fmt::format("{} has another name (a hard link), by which the guest may be able to change it",
-                  first->path));
-}
-
 /// What a run left that nobody ended (the host went down, say) is told now: from here on it was there before.
 Result<void> guard_workspace(const config::Paths& paths, Draft& draft) {
   PINHOLE_TRY(const auto earlier,
@@ -365,13 +353,20 @@ Result<void> guard_workspace(const config::Paths& paths, Draft& draft) {
   PINHOLE_TRY(const GuardScan scan,
               open_guard(*draft.plan.workspace, draft.plan.guard, draft.paths.guard_snapshot));
   draft.plan.guarded = read_only_names(scan);
-  note_other_names(scan, draft);
-  const auto wanted = std::ranges::count_if(scan.names, &GuardedName::read_only);
-  if (!scan.incomplete.empty() || std::cmp_less(draft.plan.guarded.size(), wanted)) {
-    draft.notes.push_back(
-        fmt::format("not all of the workspace is guarded, only its upper folders: {}",
-                    scan.incomplete.empty() ? "it has too many guarded names" : scan.incomplete));
+  if (const GuardedName* linked = name_with_another(scan)) {
+    draft.notes.push_back(fmt::format(
+        "{} has another name (a hard link), by which the guest may be able to change it",
+        printable(linked->path)));
   }
+  const auto wanted = std::ranges::count_if(scan.names, &GuardedName::read_only);
+  if (std::cmp_less(draft.plan.guarded.size(), wanted)) {
+    draft.notes.emplace_back(
+        "not all of the workspace is guarded, only its upper folders: it has too many guarded "
+        "names");
+  }
+  for (const std::string& why : shortfalls(scan))
+    draft.notes.push_back(
+        fmt::format("not all of the workspace is guarded: {}", printable(why, 400)));
   return {};
 }
 

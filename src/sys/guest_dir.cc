@@ -97,7 +97,13 @@ Result<std::vector<GuestDir::Named>> GuestDir::names(const std::string& relative
   Fd again = open_beneath(fd_.get(), relative.empty() ? "." : relative, O_RDONLY | O_DIRECTORY, 0);
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(again ? ::fdopendir(again.get()) : nullptr,
                                                    ::closedir);
-  if (!folder) return fail(unreadable(relative, why_not(errno)));
+  if (!folder) {
+    const int error = errno;
+    Error refused = unreadable(relative, why_not(error));
+    if (error == ENOENT || error == ENOTDIR || error == ELOOP) refused.code = "gone";
+    if (error == EXDEV) refused.code = "elsewhere";
+    return fail(std::move(refused));
+  }
   (void)again.release();  // closedir's now
   std::vector<Named> names;
   while (names.size() < most) {

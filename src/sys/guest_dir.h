@@ -30,7 +30,8 @@ class GuestDir {
     std::string name;
     Kind kind = Kind::other;
   };
-  /// What lies directly in a folder below ("" is this one), in no order; at most `most`.
+  /// What lies directly in a folder below ("" is this one), in no order; at most `most`. The error's code is "gone"
+  /// where no folder is to be reached by that name, "elsewhere" where that is on another file system.
   [[nodiscard]] Result<std::vector<Named>> names(const std::string& relative,
                                                  std::size_t most) const;
   /// What the kernel knows of one thing below. A guest can set the time of the last write, not that of the last change.
