@@ -68,7 +68,9 @@ Result<Output> run(Command command, const RunLimits& limits) {
                                   {err.first.get(), POLLIN, 0},
                                   {in.second.get(), POLLOUT, 0},
                                   {ended ? -1 : process.pidfd(), POLLIN, 0}}};
-    ::poll(waited.data(), waited.size(), static_cast<int>(std::min<std::int64_t>(left, 60'000)));
+    // Once it has ended nobody is waited for: whatever else holds the pipes may do so for long.
+    const auto wait = ended ? 0 : std::min<std::int64_t>(left, 60'000);
+    ::poll(waited.data(), waited.size(), static_cast<int>(wait));
     if (out.first) drain(out.first, output.out, limits.bytes);
     if (err.first) drain(err.first, output.err, limits.bytes);
     if (in.second) feed(in.second, input);
