@@ -221,12 +221,16 @@ Result<preflight::PrepareOptions> options_for(const DemoWords& words, const Demo
 }
 
 void print_verdict(const Verdict& verdict, double seconds) {
-  print_line(fmt::format("\n{} booted and was verified in {:.1f} s; it has no network device.\n",
+  // A line break inside a line is shown as \n.
+  print_line("");
+  print_line(fmt::format("{} booted and was verified in {:.1f} s; it has no network device.",
                          verdict.vm, seconds));
+  print_line("");
   print_checks(verdict.checks);
+  print_line("");
   const auto failed = std::ranges::count(verdict.checks, false, &Check::ok);
-  print_line(failed == 0 ? fmt::format("\nall {} checks passed", verdict.checks.size())
-                         : fmt::format("\n{} of {} checks FAILED", failed, verdict.checks.size()));
+  print_line(failed == 0 ? fmt::format("all {} checks passed", verdict.checks.size())
+                         : fmt::format("{} of {} checks FAILED", failed, verdict.checks.size()));
 }
 
 /// The demo itself, in a process of its own.
