@@ -98,6 +98,23 @@ TEST(AgentClient, OneThatSaysNothingOrHangsUpIsAnError) {
             "the guest's agent went away");
 }
 
+TEST(AgentClient, ACopyThatStandsStillEndsAndOneThatMovesGoesOn) {
+  const wire::Request request = wire::ReadFilesRequest{.path = "/a"};
+  const AgentOptions options{.limit = 24h * 365, .idle_limit = 200ms};
+  EXPECT_EQ(error(request, listen_only, options), "nothing moved for 0 s");
+  const Agent moves = [](int socket) {
+    // Longer than the limit in all, and never as long in one piece.
+    for (int i = 0; i < 8; ++i) {
+      if (!say(socket, out("x")) || ::poll(nullptr, 0, 40) != 0) return;
+    }
+    say(socket,
+        wire::encode_frame(FrameType::reply, wire::serialise(wire::Reply(wire::FilesReply{}))));
+  };
+  EXPECT_EQ(error(request, moves, options), "no error");
+  // A program may be silent for as long as it likes.
+  EXPECT_EQ(error(kExec, says(kEnded), {.limit = 20s}), "no error");
+}
+
 TEST(AgentClient, AMessageThatHasBegunEndsInTimeHoweverLongAProgramMayBeSilent) {
   const AgentOptions patient{.limit = 24h * 365, .frame_limit = 100ms};
   EXPECT_EQ(error(kExec, says(kEnded.substr(0, kEnded.size() - 1)), patient),
