@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A load generator for proxies: N connections over TCP or a unix socket, plain or by TLS, straight
-// or inside a CONNECT, each with one GET in flight, for a number of seconds. One thread, epoll, as
+// A load generator for proxies: N connections over TCP, vsock or a unix socket, plain or by TLS,
+// straight or inside a CONNECT, each with one GET in flight, for a number of seconds. One thread, epoll, as
 // little work per answer as it takes to know where it ends. A server that closes after its answer
 // costs a new connection, which is part of what is measured. Prints one JSON object.
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <strings.h>
@@ -13,6 +14,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+// After sys/socket.h: it uses sockaddr.
+#include <linux/vm_sockets.h>
 
 #include <algorithm>
 #include <array>
@@ -37,11 +41,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+struct Address {
+  sockaddr_storage bytes{};
+  socklen_t size = 0;  // 0: not given
+};
+
 struct Options {
-  std::string unix_path;
-  std::uint16_t port = 0;  // on 127.0.0.1
-  std::string connect_to;  // HOST:PORT of a CONNECT
-  std::string tls_name;    // empty: no TLS
+  Address to;
+  std::string host = "localhost";  // what a request to an origin names
+  std::string connect_to;          // HOST:PORT of a CONNECT
+  std::string tls_name;            // empty: no TLS
   std::string ca_file;
   std::string request;
   unsigned connections = 32;
@@ -157,22 +166,13 @@ class Load {
   }
 
   int connected_socket() const {
-    if (options_.unix_path.empty()) {
-      const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-      sockaddr_in address{};
-      address.sin_family = AF_INET;
-      address.sin_port = htons(options_.port);
-      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      const int on = 1;
+    const Address& to = options_.to;
+    const int fd = ::socket(to.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) die("socket");
+    const int on = 1;
+    if (to.bytes.ss_family == AF_INET || to.bytes.ss_family == AF_INET6)
       ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die("connect");
-      return fd;
-    }
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    options_.unix_path.copy(address.sun_path, sizeof address.sun_path - 1);
-    if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) die("connect");
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&to.bytes), to.size) != 0) die("connect");
     return fd;
   }
 
@@ -361,7 +361,8 @@ class Load {
 
 [[noreturn]] void usage() {
   std::fputs(
-      "usage: bench_pep_load (--unix PATH | --port N) --url URL [--connections 32] [--seconds 5]\n"
+      "usage: bench_pep_load (--unix PATH | --port N | --tcp HOST:PORT | --vsock CID:PORT)\n"
+      "                      --url URL [--connections 32] [--seconds 5] [--warm-up 0.5]\n"
       "                      [--connect HOST:PORT] [--tls NAME --ca FILE] [--fresh yes]\n"
       "                      [--answers N] [--hold yes]\n"
       "  URL in absolute form goes to a proxy, one that starts with / to an origin.\n"
@@ -373,11 +374,60 @@ class Load {
   std::exit(2);
 }
 
+template <class Family>
+Address address(const Family& family) {
+  Address made;
+  std::memcpy(&made.bytes, &family, sizeof family);
+  made.size = sizeof family;
+  return made;
+}
+
+Address unix_address(std::string_view path) {
+  sockaddr_un made{};
+  made.sun_family = AF_UNIX;
+  if (path.size() >= sizeof made.sun_path) complain("too long a path");
+  path.copy(made.sun_path, sizeof made.sun_path - 1);
+  return address(made);
+}
+
+Address vsock_address(const char* words) {
+  sockaddr_vm made{};
+  made.svm_family = AF_VSOCK;
+  if (std::sscanf(words, "%u:%u", &made.svm_cid, &made.svm_port) != 2) usage();
+  return address(made);
+}
+
+/// The first one, as the resolver orders them.
+Address tcp_address(const std::string& host, const std::string& port) {
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;
+  wanted.ai_flags = AI_ADDRCONFIG;
+  addrinfo* found = nullptr;
+  if (const int error = ::getaddrinfo(host.c_str(), port.c_str(), &wanted, &found); error != 0)
+    complain(host + ": " + ::gai_strerror(error));
+  Address made;
+  std::memcpy(&made.bytes, found->ai_addr, found->ai_addrlen);
+  made.size = found->ai_addrlen;
+  ::freeaddrinfo(found);
+  return made;
+}
+
+Address tcp_address(const std::string& words) {
+  const std::size_t colon = words.rfind(':');
+  if (colon == std::string::npos) usage();
+  return tcp_address(words.substr(0, colon), words.substr(colon + 1));
+}
+
 void take_option(Options& options, std::string& url, std::string_view name, const char* value) {
   if (name == "--unix") {
-    options.unix_path = value;
+    options.to = unix_address(value);
   } else if (name == "--port") {
-    options.port = static_cast<std::uint16_t>(std::atoi(value));
+    options.to = tcp_address("127.0.0.1", value);
+  } else if (name == "--tcp") {
+    options.to = tcp_address(value);
+    options.host = std::string(value).substr(0, std::string_view(value).rfind(':'));
+  } else if (name == "--vsock") {
+    options.to = vsock_address(value);
   } else if (name == "--connect") {
     options.connect_to = value;
   } else if (name == "--tls") {
@@ -390,6 +440,8 @@ void take_option(Options& options, std::string& url, std::string_view name, cons
     options.connections = static_cast<unsigned>(std::atoi(value));
   } else if (name == "--seconds") {
     options.seconds = std::atof(value);
+  } else if (name == "--warm-up") {
+    options.warm_up = std::atof(value);
   } else if (name == "--answers") {
     options.answers = static_cast<std::uint64_t>(std::atoll(value));
   } else if (name == "--fresh") {
@@ -406,8 +458,8 @@ Options parse(int argc, char** argv) {
   std::string url;
   if (argc % 2 == 0) usage();
   for (int i = 1; i + 1 < argc; i += 2) take_option(options, url, argv[i], argv[i + 1]);
-  if (url.empty() || (options.unix_path.empty() && options.port == 0)) usage();
-  std::string host = options.connect_to.empty() ? "localhost" : options.connect_to;
+  if (url.empty() || options.to.size == 0) usage();
+  std::string host = options.connect_to.empty() ? options.host : options.connect_to;
   if (const auto at = url.find("://"); at != std::string::npos)
     host = url.substr(at + 3, url.find('/', at + 3) - at - 3);
   options.request = "GET " + url + " HTTP/1.1\r\nHost: " + host + "\r\nAccept: */*\r\n" +
