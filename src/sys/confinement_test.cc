@@ -143,6 +143,61 @@ TEST_F(Confined, GuardedPathsCanBeReadOnlyAndKeepTheirNames) {
   EXPECT_EQ(read_file(at("writable/.envrc"), 10).value(), "mine");
 }
 
+TEST_F(Confined, OverlayTakesWhatIsWrittenAndLeavesTheFolderAsItIs) {
+  for (const char* program : {"/bin/rm", "/bin/mkdir", "/bin/mv", "/bin/chmod"})
+    view_.paths.push_back({.path = program, .access = Access::execute});
+  for (const char* name : {"upper", "work", "writable/old"}) fs::create_directory(at(name));
+  ASSERT_TRUE(write_file_atomic(at("writable/kept"), "kept\n"));
+  ASSERT_TRUE(write_file_atomic(at("writable/gone"), "gone\n"));
+  ASSERT_TRUE(write_file_atomic(at("writable/old/file"), "old\n"));
+  Visible& shown = *std::ranges::find(view_.paths, at("writable"), &Visible::path);
+  shown.pinned = true;
+  shown.overlay = {.upper = at("upper"), .work = at("work")};
+  shown.inside = "/workspace";
+  EXPECT_EQ(
+      says("cd /workspace && echo new > new && echo more >> kept && rm gone && cat kept && ls",
+           only_namespaces()),
+      "kept\nmore\nkept\nnew\nold");
+  // Again, as after the end of who had it before.
+  EXPECT_EQ(
+      says("cd /workspace && cat new kept && rm -r old && mkdir old && ls old", only_namespaces()),
+      "new\nkept\nmore");
+  EXPECT_EQ(read_file(at("writable/kept"), 100).value(), "kept\n");
+  EXPECT_EQ(read_file(at("writable/gone"), 100).value(), "gone\n");
+  EXPECT_EQ(read_file(at("writable/old/file"), 100).value(), "old\n");
+  EXPECT_FALSE(fs::exists(at("writable/new")));
+  EXPECT_EQ(read_file(at("upper/kept"), 100).value(), "kept\nmore\n");
+  EXPECT_TRUE(fs::is_character_file(fs::symlink_status(at("upper/gone"))));
+  // Seen together, and written by nobody.
+  shown.overlay->work.clear();
+  shown.access = Access::read;
+  EXPECT_EQ(says("cd /workspace && ls && echo no > no; ls old", only_namespaces()),
+            "kept\nnew\nold\n/bin/sh: 1: cannot create no: Read-only file system");
+}
+
+TEST_F(Confined, OverlayNeverMovesAFolderOfTheLowerLayerByAnotherName) {
+  view_.paths.push_back({.path = "/bin/mv", .access = Access::execute});
+  for (const char* name : {"upper", "work", "writable/old"}) fs::create_directory(at(name));
+  ASSERT_TRUE(write_file_atomic(at("writable/old/file"), "old\n"));
+  Visible& shown = *std::ranges::find(view_.paths, at("writable"), &Visible::path);
+  shown.overlay = {.upper = at("upper"), .work = at("work")};
+  // mv copies then (EXDEV): all of the folder is in the upper layer, and no note that leads elsewhere.
+  EXPECT_THAT(
+      says("cd " + at("writable").string() + " && mv old moved; cat moved/file", only_namespaces()),
+      HasSubstr("old"));
+  EXPECT_EQ(read_file(at("upper/moved/file"), 100).value(), "old\n");
+  EXPECT_TRUE(fs::exists(at("writable/old/file")));
+}
+
+TEST_F(Confined, OverlayOnAPathThatBecameALinkIsAnError) {
+  for (const char* name : {"real", "work"}) fs::create_directory(at(name));
+  fs::create_symlink(at("real"), at("upper"));
+  Visible& shown = *std::ranges::find(view_.paths, at("writable"), &Visible::path);
+  shown.pinned = true;
+  shown.overlay = {.upper = at("upper"), .work = at("work")};
+  EXPECT_THAT(says("ls", only_namespaces()), HasSubstr("opening the upper layer"));
+}
+
 TEST_F(Confined, MissingPathIsAnErrorUnlessOptional) {
   view_.paths.push_back({.path = "/nowhere/at/all", .optional = true});
   EXPECT_EQ(says("echo fine", everything()), "fine");
@@ -197,6 +252,10 @@ TEST(HostConfinement, ProcessThatNeedsARootOfItsOwnIsNotStartedWithoutOne) {
   mapped.uid_map = {{.inside = 0, .outside = 100000, .count = 1}};
   EXPECT_FALSE(available(mapped, none));
   EXPECT_FALSE(available(apart({.paths = {{.path = "/home", .inside = "/workspace"}}}), none));
+  EXPECT_FALSE(available(
+      apart(
+          {.paths = {{.path = "/home", .overlay = Visible::Overlay{.upper = "/u", .work = "/w"}}}}),
+      none));
   EXPECT_TRUE(available(apart({.paths = {{.path = "/home"}}}), none));
 }
 

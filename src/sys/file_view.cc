@@ -53,15 +53,56 @@ std::uint64_t attributes(Visible::Access access) {
   return 0;
 }
 
+/// By its descriptor: no name that somebody could change meanwhile, and none that overlayfs would read as a list.
+std::string by_descriptor(const Fd& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }
+
+/// The folder `lower` with what was written over it. The options leave nothing to how the host's kernel is set:
+/// - userxattr: an unprivileged mount keeps its notes in `user.overlay.*`. Who is served this mount cannot write those:
+///   the kernel hides them here, and virtiofsd passes no attributes on (`no_xattr`).
+/// - redirect_dir=nofollow, metacopy=off: a note that names another folder of the lower layer, or says that a file's
+///   content is elsewhere, is neither made nor believed. So what is in the upper layer is all there is to look at, and
+///   renaming a folder of the lower layer is EXDEV.
+/// - index=off: no file handles are followed, and a mount of a virtiofsd that died does not refuse the next one.
+const char* mount_overlay(const Visible& visible, const Fd& lower, Fd& tree) {
+  const Visible::Overlay& overlay = *visible.overlay;
+  const bool writable = !overlay.work.empty();
+  const Fd upper = open_path({.path = overlay.upper, .pinned = visible.pinned});
+  if (!upper) return "opening the upper layer of a path that it is to see";
+  const Fd work = writable ? open_path({.path = overlay.work, .pinned = visible.pinned}) : Fd();
+  if (writable && !work) return "opening the work folder of a path that it is to see";
+  const Fd context(::fsopen("overlay", FSOPEN_CLOEXEC));
+  if (!context) return "asking for overlayfs";
+  const auto set = [&context](const char* key, const std::string& value) {
+    return ::fsconfig(context.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) == 0;
+  };
+  const std::string layers =
+      writable ? by_descriptor(lower) : by_descriptor(upper) + ":" + by_descriptor(lower);
+  const bool named =
+      set("lowerdir", layers) &&
+      (!writable ||
+       (set("upperdir", by_descriptor(upper)) && set("workdir", by_descriptor(work)))) &&
+      set("redirect_dir", "nofollow") && set("metacopy", "off") && set("index", "off") &&
+      ::fsconfig(context.get(), FSCONFIG_SET_FLAG, "userxattr", nullptr, 0) == 0;
+  if (!named || ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+    return "making an overlay";
+  tree = Fd(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
+  return tree ? nullptr : "mounting an overlay";
+}
+
 const char* detach(const Visible& visible, std::vector<Detached>& out) {
   const Fd source = open_path(visible);
   if (!source && errno == ENOENT && visible.optional) return nullptr;
   if (!source) return "opening a path that it is to see";
   struct stat info{};
   if (::fstat(source.get(), &info) != 0) return "looking at a path that it is to see";
-  // Recursive: what is mounted below cannot be left out without showing what it hides.
-  Fd tree(::open_tree(source.get(), "",
-                      AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  Fd tree;
+  if (visible.overlay) {
+    if (const char* failed = mount_overlay(visible, source, tree); failed != nullptr) return failed;
+  } else {
+    // Recursive: what is mounted below cannot be left out without showing what it hides.
+    tree = Fd(::open_tree(source.get(), "",
+                          AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  }
   if (!tree) return "copying a mount that it is to see";
   mount_attr attr{};
   attr.attr_set = attributes(visible.access);

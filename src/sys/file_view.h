@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,15 @@ struct Visible {
   /// link leads into or out of it (EXDEV). What is not there, or lies behind a symbolic link, is passed over.
   /// A process outside that replaces one of them takes the mount away with it. Only with a mount namespace.
   std::vector<std::string> guarded = {};
+  /// A folder that is shown with what was written over it, while itself it is not touched: overlayfs, inside the user
+  /// namespace, so with `user.overlay.*` attributes (Linux 5.11). Other file systems mounted below `path` are an error,
+  /// since they would not be seen. Only with a mount namespace. Both are looked up as `pinned` says.
+  struct Overlay {
+    std::filesystem::path upper;  // takes what is written; of a read-only view, what was written
+    std::filesystem::path work =
+        {};  // the kernel's, on the file system of `upper`. Empty: a read-only view
+  };
+  std::optional<Overlay> overlay = {};
 };
 
 /// Everything that is visible; what is not listed does not exist. Applied by spawn() in two independent ways: as the

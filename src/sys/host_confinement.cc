@@ -89,7 +89,7 @@ Result<Isolation> available(Isolation wanted, const HostConfinement& host) {
   if (host.namespaces) return wanted;
   const bool elsewhere =
       wanted.root && std::ranges::any_of(wanted.root->paths, [](const Visible& visible) {
-        return !visible.inside.empty();
+        return !visible.inside.empty() || visible.overlay;
       });
   if (!wanted.uid_map.empty() || elsewhere || !wanted.landlock)
     return fail("this host refuses user namespaces, and this process is not started without");
