@@ -6,9 +6,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "agent/cloud_init.h"
 #include "agent/helper.h"
 #include "agent/machine.h"
+#include "agent/shares.h"
 #include "agent/trust.h"
 #include "agent/workspace.h"
 #include "agent/workspace_watch.h"
@@ -109,7 +112,7 @@ Result<void> mounted(const Settings& settings) {
   return find_workspace_mount(mounts, settings.workspace);
 }
 
-asio::awaitable<StageOutcome> await_workspace(Shared boot) {
+asio::awaitable<Result<void>> await_workspace(Shared boot) {
   const Settings& settings = *boot->settings;
   const auto until = steady_clock::now() + settings.workspace_limit;
   Result<void> found = mounted(settings);
@@ -120,17 +123,56 @@ asio::awaitable<StageOutcome> await_workspace(Shared boot) {
   if (!found) {
     co_return fail("{} after {} s", found.error().message, settings.workspace_limit.count() / 1000);
   }
-  std::vector<std::string> argv = {settings.self, "workspace-check", settings.workspace.string(),
-                                   boot->welcome.nonce};
+  co_return Result<void>();
+}
+
+asio::awaitable<StageOutcome> try_share(Shared boot, wire::Mount share) {
+  const Settings& settings = *boot->settings;
+  std::vector<std::string> argv = {settings.self};
+  if (share.path == settings.workspace.string() && !share.read_only) {
+    argv.insert(argv.end(), {"workspace-check", share.path, boot->welcome.nonce});
+  } else {
+    argv.insert(argv.end(), {"workspace-look", share.path});
+  }
   const Result<void> checked = co_await run_helper(std::move(argv), "", kHelperLimit);
   if (!checked) {
-    co_return fail("the file server behind {} fails: {}", settings.workspace.string(),
-                   checked.error().message);
+    co_return fail("the file server behind {} fails: {}", share.path, checked.error().message);
   }
-  co_return fmt::format("virtiofs at {}", settings.workspace.string());
+  co_return share.path + (share.read_only ? " (read-only)" : "");
+}
+
+/// In their order. The workspace of a machine with systemd is its unit's to mount.
+asio::awaitable<StageOutcome> set_up_shares(Shared boot) {
+  std::string detail;
+  for (const wire::Mount& share : shares_of(boot->welcome, *boot->settings)) {
+    const bool is_workspace = share.path == boot->settings->workspace.string();
+    const bool by_unit = is_workspace && !boot->settings->first_process;
+    if (!by_unit) {
+      const Result<void> mounted = mount_share(share);
+      if (!mounted) co_return fail(mounted.error());
+    }
+    if (is_workspace) {
+      const Result<void> there = co_await await_workspace(boot);
+      if (!there) co_return fail(there.error());
+    }
+    if (by_unit && share.read_only) {
+      const Result<void> restricted = make_read_only(share.path);
+      if (!restricted) co_return fail(restricted.error());
+    }
+    const StageOutcome tried = co_await try_share(boot, share);
+    if (!tried) co_return tried;
+    detail += (detail.empty() ? "virtiofs at " : ", ") + *tried;
+  }
+  co_return detail;
 }
 
 // markers
+
+bool is_read_only(const Boot& boot) {
+  return std::ranges::any_of(boot.welcome.mounts, [&](const wire::Mount& mount) {
+    return mount.read_only && mount.path == boot.settings->workspace.string();
+  });
+}
 
 asio::awaitable<void> publish(Shared boot, wire::MarkerName name, std::string content) {
   const Settings& settings = *boot->settings;
@@ -138,7 +180,7 @@ asio::awaitable<void> publish(Shared boot, wire::MarkerName name, std::string co
   if (auto placed = place_file(settings.run_dir, file, content); !placed) {
     log(LogLevel::warning, "{}", placed.error().message);
   }
-  if (boot->welcome.workspace && boot->welcome.markers) {
+  if (boot->welcome.workspace && boot->welcome.markers && !is_read_only(*boot)) {
     std::vector<std::string> argv = {settings.self, "workspace-place", settings.workspace.string(),
                                      file};
     const Result<void> placed = co_await run_helper(std::move(argv), content, kHelperLimit);
@@ -247,12 +289,13 @@ asio::awaitable<void> run_stages(std::shared_ptr<const Settings> settings, wire:
     report(*boot, wire::StageName::cloud_init, begun, cloud_init);
   }
 
-  if (boot->welcome.workspace) {
+  const std::vector<wire::Mount> shares = shares_of(boot->welcome, *boot->settings);
+  if (!shares.empty()) {
     begun = steady_clock::now();
-    const StageOutcome workspace = co_await await_workspace(boot);
+    const StageOutcome workspace = co_await set_up_shares(boot);
     report(*boot, wire::StageName::workspace, begun, workspace);
-    asio::co_spawn(co_await asio::this_coro::executor,
-                   watch_workspace(boot->settings, boot->welcome.nonce, boot->journal),
+    asio::co_spawn(executor,
+                   watch_shares(boot->settings, shares, boot->welcome.nonce, boot->journal),
                    asio::detached);
   }
   // A marker with that name after a bad boot would be a lie; the failed stage says why there is

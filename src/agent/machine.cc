@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/random.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -97,25 +96,6 @@ Result<void> allow_sudo(std::uint32_t uid, const fs::path& root) {
                       0440);
 }
 
-Result<void> mount_folder(const wire::Mount& mount) {
-  std::error_code error;
-  fs::create_directories(mount.path, error);
-  if (error) return fail("cannot make {}: {}", mount.path, error.message());
-  const unsigned long flags = MS_NOSUID | MS_NODEV | (mount.read_only ? MS_RDONLY : 0);
-  if (::mount(mount.tag.c_str(), mount.path.c_str(), "virtiofs", flags, nullptr) == 0) return {};
-  return fail("cannot mount the folder \"{}\" at {}: {}", mount.tag, mount.path, errno_text(errno));
-}
-
-/// Only where it is not: a new welcome does not mount it twice.
-Result<void> mount_once(const wire::Mount& mount) {
-  PINHOLE_TRY(const std::string mounts, sys::read_file("/proc/self/mounts", kLargestFile));
-  for (const std::string_view line : split(mounts, '\n')) {
-    const auto fields = split(line, ' ');
-    if (fields.size() >= 3 && fields[1] == mount.path && fields[2] == "virtiofs") return {};
-  }
-  return mount_folder(mount);
-}
-
 std::uint64_t now_ms() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -206,7 +186,6 @@ Result<void> set_up_machine(const wire::Machine& machine, const fs::path& root) 
     return fail("cannot call this machine \"{}\": {}", machine.hostname, errno_text(errno));
   PINHOLE_TRY_VOID(name_machine(machine.hostname, root));
   if (machine.user) PINHOLE_TRY_VOID(add_user(*machine.user, root));
-  for (const wire::Mount& mount : machine.mounts) PINHOLE_TRY_VOID(mount_once(mount));
   return {};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only the host knows of a machine that init.h has started, and the welcome tells: its name, who
-// works in it, what is mounted. Besides, for every machine, what time it is.
+// works in it. Besides, for every machine, what time it is.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,7 @@
 namespace pinhole::agent {
 
 /// Does all of it, as far as it is not done yet: the host's name in the kernel, /etc/hostname and
-/// /etc/hosts, the user, the mounts. `root` stands in front of the files of /etc and homes, for tests.
+/// /etc/hosts, the user. `root` stands in front of the files of /etc and homes, for tests.
 Result<void> set_up_machine(const wire::Machine& machine, const std::filesystem::path& root);
 
 /// The two parts of it that are files alone.

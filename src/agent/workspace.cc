@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/workspace.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -49,6 +51,20 @@ Result<void> find_workspace_mount(std::string_view mounts, const fs::path& folde
   return fail("what is mounted at {} is {}, not virtiofs", folder.string(), printable(kind));
 }
 
+Result<void> look_at_share(const fs::path& folder) {
+  struct statvfs space{};
+  if (::statvfs(folder.c_str(), &space) != 0)
+    return fail("cannot look at {}: {}", folder.string(), errno_text(errno));
+  DIR* listing = ::opendir(folder.c_str());
+  if (listing == nullptr) return fail("cannot open {}: {}", folder.string(), errno_text(errno));
+  errno = 0;
+  [[maybe_unused]] const dirent* first = ::readdir(listing);
+  const int error = errno;
+  ::closedir(listing);
+  if (error != 0) return fail("cannot list {}: {}", folder.string(), errno_text(error));
+  return {};
+}
+
 Result<void> check_workspace(const fs::path& folder, std::string_view nonce) {
   const fs::path path = folder / fmt::format(".pinhole-{}", nonce);
   {
@@ -91,7 +107,10 @@ Result<void> place_file(const fs::path& folder, std::string_view name, std::stri
   return done;
 }
 
-Result<void> mount_workspace_again(const fs::path& folder) {
+Result<void> mount_share_again(const wire::Mount& mount) {
+  const fs::path folder = mount.path;
+  // As images/base's workspace.mount does.
+  const unsigned long flags = MS_NOSUID | MS_NODEV | (mount.read_only ? MS_RDONLY : 0);
   constexpr int kMostMounts = 16;  // one on top of the other
   for (int i = 0; i < kMostMounts; ++i) {
     if (::umount2(folder.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) break;
@@ -100,9 +119,7 @@ Result<void> mount_workspace_again(const fs::path& folder) {
   constexpr int kTries = 100;
   constexpr int kPauseMs = 100;
   for (int tries = 1;; ++tries) {
-    // As images/base's workspace.mount does.
-    if (::mount("workspace", folder.c_str(), "virtiofs", MS_NOSUID | MS_NODEV, nullptr) == 0)
-      return {};
+    if (::mount(mount.tag.c_str(), folder.c_str(), "virtiofs", flags, nullptr) == 0) return {};
     const int error = errno;
     if (tries == kTries || error == EPERM) {
       return fail("cannot mount at {}: {}", folder.string(), errno_text(error));
@@ -113,11 +130,14 @@ Result<void> mount_workspace_again(const fs::path& folder) {
 
 int run_workspace_helper(const std::vector<std::string>& args) {
   Result<void> done =
-      fail("workspace-check FOLDER NONCE, workspace-mount FOLDER or workspace-place FOLDER NAME");
+      fail("workspace-check FOLDER NONCE, workspace-look FOLDER, workspace-mount FOLDER TAG ro|rw "
+           "or workspace-place FOLDER NAME");
   if (args.size() == 3 && args[0] == "workspace-check") {
     done = check_workspace(args[1], args[2]);
-  } else if (args.size() == 2 && args[0] == "workspace-mount") {
-    done = mount_workspace_again(args[1]);
+  } else if (args.size() == 2 && args[0] == "workspace-look") {
+    done = look_at_share(args[1]);
+  } else if (args.size() == 4 && args[0] == "workspace-mount") {
+    done = mount_share_again({.tag = args[2], .path = args[1], .read_only = args[3] == "ro"});
   } else if (args.size() == 3 && args[0] == "workspace-place") {
     const auto content = read_input(wire::kMarkerBytes);
     done = content ? place_file(args[1], args[2], *content) : fail(content.error());

@@ -10,12 +10,16 @@
 #include <vector>
 
 #include "base/error.h"
+#include "wire/hello.h"
 
 namespace pinhole::agent {
 
 /// Whether `mounts` (/proc/self/mounts) has a virtiofs at `folder`; the error says what is there
 /// instead.
 Result<void> find_workspace_mount(std::string_view mounts, const std::filesystem::path& folder);
+
+/// Whether whoever serves the folder answers, and lets it be listed.
+Result<void> look_at_share(const std::filesystem::path& folder);
 
 /// Writes `.pinhole-<nonce>`, reads it back, removes it.
 Result<void> check_workspace(const std::filesystem::path& folder, std::string_view nonce);
@@ -25,12 +29,13 @@ Result<void> check_workspace(const std::filesystem::path& folder, std::string_vi
 Result<void> place_file(const std::filesystem::path& folder, std::string_view name,
                         std::string_view content);
 
-/// Takes away whatever is mounted at `folder`, without waiting for it, and mounts the workspace's
+/// Takes away whatever is mounted at the share's folder, without waiting for it, and mounts its
 /// device there. Who still has a file or a working directory of the old one open gets errors.
-Result<void> mount_workspace_again(const std::filesystem::path& folder);
+Result<void> mount_share_again(const wire::Mount& mount);
 
-/// `workspace-check FOLDER NONCE`, `workspace-mount FOLDER` and `workspace-place FOLDER NAME` (content on stdin): what that
-/// second process does. Returns its exit status; the cause goes to stdout.
+/// `workspace-check FOLDER NONCE`, `workspace-look FOLDER`, `workspace-mount FOLDER TAG ro|rw` and
+/// `workspace-place FOLDER NAME` (content on stdin): what that second process does. Returns its exit
+/// status; the cause goes to stdout.
 int run_workspace_helper(const std::vector<std::string>& args);
 
 }  // namespace pinhole::agent

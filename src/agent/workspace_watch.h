@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shared folder after its file server was started again. The host takes the device out and plugs
-// a new one in; what is mounted at /workspace then belongs to the old one and gives errors, for ever.
+// Shared folders after a file server was started again. The host takes its device out and plugs a new
+// one in; what is mounted then belongs to the old one and gives errors, for ever.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/journal.h"
 #include "agent/settings.h"
@@ -16,10 +17,11 @@ namespace pinhole::agent {
 /// Empty: none. Asks nothing of the file systems on them.
 std::string workspace_devices(const std::filesystem::path& root);
 
-/// Mounts the workspace again each time its device was replaced, and adds a stage `workspace` to the
+/// Mounts each of the shares again when its device was replaced, and adds a stage `workspace` to the
 /// journal that says so. Ends when nobody else holds the journal any more. `nonce` names the file by
-/// which the new mount is proved.
-asio::awaitable<void> watch_workspace(std::shared_ptr<const Settings> settings, std::string nonce,
-                                      std::shared_ptr<Journal> journal);
+/// which a new mount of the workspace is proved.
+asio::awaitable<void> watch_shares(std::shared_ptr<const Settings> settings,
+                                   std::vector<wire::Mount> shares, std::string nonce,
+                                   std::shared_ptr<Journal> journal);
 
 }  // namespace pinhole::agent

@@ -130,10 +130,17 @@ VmPlan sample_plan() {
           .virtiofsd = "/usr/lib/qemu/virtiofsd",
           .accelerator_reason = "why",
           .instance_id = "i-1",
-          .workspace = "/home/ana/p",
+          .shares = {{.tag = "workspace",
+                      .host = "/home/ana/p",
+                      .guest = "/workspace",
+                      .guarded = {".git/config", "caf\xe9/.git/hooks"}},
+                     {.tag = "share-1",
+                      .host = "/data",
+                      .guest = "/data",
+                      .read_only = true,
+                      .cache = true}},
           .workspace_markers = true,
           .guard = GuardLevel::strict,
-          .guarded = {".git/config", "caf\xe9/.git/hooks"},
           .policy = {{.layer = "user", .path = "/v/policy-0.yaml", .name = "config.yaml"}},
           .fetches = {"http://a/"},
           .ephemeral = true,
@@ -153,11 +160,41 @@ TEST(VmFile, NamesALevelOfTheGuardAndAFlagWins) {
 
 TEST(VmPlan, OfAnOlderVersionGuardsNothing) {
   std::string text = to_json({});
-  text.replace(text.find("\"guard\":\"warn\",\"guarded\":[],"), 28, "");
+  const std::string guard = "\"guard\":\"warn\",\"shares\":[],";
+  text.replace(text.find(guard), guard.size(), "");
   EXPECT_EQ(parse_vm_plan(text).value(), VmPlan());
-  text = to_json(sample_plan());
-  text.replace(text.find("\"2e6769"), 2, "\"x");
-  EXPECT_EQ(parse_vm_plan(text).error().message, "the VM's plan is damaged at \"guarded\"");
+}
+
+TEST(VmPlan, OfAnOlderVersionHasOneShare) {
+  std::string text = to_json({});
+  const std::string shares = "\"shares\":[]";
+  const auto with = [&](std::string_view old) {
+    std::string out = text;
+    return parse_vm_plan(out.replace(out.find(shares), shares.size(), old));
+  };
+  const auto plan = with(R"("workspace":"/p","guarded":["2e656e76"])");
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(*plan->workspace(), (Share{.tag = "workspace",
+                                       .host = "/p",
+                                       .guest = "/workspace",
+                                       .guarded = {".env"}}));
+  EXPECT_EQ(with(R"("guarded":["x6"])").error().message,
+            "the VM's plan is damaged at \"guarded\"");
+  EXPECT_EQ(with(R"("guarded":[])")->workspace(), nullptr);
+}
+
+TEST(VmPlan, RefusesADamagedShare) {
+  for (const auto& [old, damage] : {std::pair("\"2e6769", "\"x6769"), std::pair("\"tag\":", "\"tug\":"),
+                                    std::pair("\"cache\":true", "\"cache\":1")}) {
+    std::string text = to_json(sample_plan());
+    text.replace(text.find(old), std::string_view(old).size(), damage);
+    EXPECT_EQ(parse_vm_plan(text).error().message, "the VM's plan is damaged at \"shares\"");
+  }
+  VmPlan many;
+  many.shares.resize(kMostShares + 1);
+  EXPECT_FALSE(parse_vm_plan(to_json(many)));
+  many.shares.resize(kMostShares);
+  EXPECT_TRUE(parse_vm_plan(to_json(many)));
 }
 
 TEST(VmPlan, SurvivesJson) {

@@ -38,6 +38,15 @@ json::array write_bytes(const std::vector<std::string>& names) {
   return out;
 }
 
+json::object write(const Share& share) {
+  return {{"tag", share.tag},
+          {"host", share.host.string()},
+          {"guest", share.guest},
+          {"read_only", share.read_only},
+          {"cache", share.cache},
+          {"guarded", write_bytes(share.guarded)}};
+}
+
 json::object write(const DirectBoot& direct) {
   return {{"kernel", direct.kernel.string()},
           {"initrd", direct.initrd.string()},
@@ -114,6 +123,31 @@ class Reader {
     if (!inner.problem_.empty()) wrong(key);
     return direct;
   }
+  std::vector<std::string> guarded(std::string_view key) {
+    std::vector<std::string> out;
+    for (const std::string& name : texts(key)) {
+      bool good = false;
+      out.push_back(read_bytes(name, good));
+      if (!good) wrong(key);
+    }
+    return out;
+  }
+  std::vector<Share> shares(std::string_view key) {
+    std::vector<Share> out;
+    for (const json::value& item : array(key)) {
+      if (!item.is_object() || out.size() == kMostShares) return wrong(key), out;
+      Reader inner(item.get_object());
+      out.push_back({.tag = inner.text("tag"),
+                     .host = inner.text("host"),
+                     .guest = inner.text("guest"),
+                     .read_only = inner.boolean("read_only"),
+                     .cache = inner.boolean("cache"),
+                     .guarded = inner.guarded("guarded")});
+      inner.finish();
+      if (!inner.problem_.empty()) wrong(key);
+    }
+    return out;
+  }
   [[nodiscard]] bool has(std::string_view key) const { return object_.contains(key); }
   void wrong(std::string_view key) {
     if (problem_.empty()) problem_ = key;
@@ -137,6 +171,21 @@ class Reader {
   std::string problem_;
 };
 
+/// Plans of version 0.2 and before know one folder; those of 0.1 guarded nothing in it.
+std::vector<Share> read_shares(Reader& in) {
+  if (in.has("shares")) return in.shares("shares");
+  std::vector<Share> shares;
+  if (in.has("workspace")) {
+    shares.push_back({.tag = std::string(kWorkspaceTag),
+                      .host = in.text("workspace"),
+                      .guest = std::string(kWorkspacePath)});
+  }
+  if (!in.has("guarded")) return shares;
+  std::vector<std::string> guarded = in.guarded("guarded");
+  if (!shares.empty()) shares.front().guarded = std::move(guarded);
+  return shares;
+}
+
 VmPlan read(Reader& in) {
   VmPlan plan{
       .name = in.text("name"),
@@ -158,7 +207,7 @@ VmPlan read(Reader& in) {
   plan.accelerator = accelerator == "kvm" ? Accelerator::kvm : Accelerator::tcg;
   if (in.has("backing")) plan.backing = in.disk("backing");
   if (in.has("direct")) plan.direct = in.direct("direct");
-  if (in.has("workspace")) plan.workspace = in.text("workspace");
+  plan.shares = read_shares(in);
   for (const json::value& item : in.array("policy")) {
     if (!item.is_object()) return in.wrong("policy"), plan;
     Reader inner(item.get_object());
@@ -184,11 +233,6 @@ VmPlan read(Reader& in) {
     const auto level = parse_guard_level(in.text("guard"));
     if (!level) in.wrong("guard");
     plan.guard = level.value_or(GuardLevel::warn);
-    for (const std::string& name : in.texts("guarded")) {
-      bool good = false;
-      plan.guarded.push_back(read_bytes(name, good));
-      if (!good) in.wrong("guarded");
-    }
   }
   if (in.has("ephemeral")) plan.ephemeral = in.boolean("ephemeral");
   if (in.has("capture")) plan.capture = in.boolean("capture");
@@ -214,6 +258,8 @@ std::string to_json(const VmPlan& plan) {
   for (const source::SecretSource& secret : plan.secrets)
     secrets.push_back(json::object{{"name", secret.name}, {"from", secret.from}});
   for (const std::string& url : plan.fetches) fetches.emplace_back(url);
+  json::array shares;
+  for (const Share& share : plan.shares) shares.push_back(write(share));
   json::object out{
       {"version", kVersion},
       {"name", plan.name},
@@ -232,7 +278,7 @@ std::string to_json(const VmPlan& plan) {
       {"instance_id", plan.instance_id},
       {"workspace_markers", plan.workspace_markers},
       {"guard", std::string(to_string(plan.guard))},
-      {"guarded", write_bytes(plan.guarded)},
+      {"shares", std::move(shares)},
       {"policy", std::move(policy)},
       {"ca_files", std::move(ca_files)},
       {"secrets", std::move(secrets)},
@@ -242,8 +288,12 @@ std::string to_json(const VmPlan& plan) {
   };
   if (plan.backing) out["backing"] = write(*plan.backing);
   if (plan.direct) out["direct"] = write(*plan.direct);
-  if (plan.workspace) out["workspace"] = plan.workspace->string();
   return json::serialize(out) + "\n";
+}
+
+const Share* VmPlan::workspace() const {
+  const auto found = std::ranges::find_if(shares, &Share::is_workspace);
+  return found == shares.end() ? nullptr : &*found;
 }
 
 Result<VmPlan> parse_vm_plan(std::string_view text) {

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "config/guard_level.h"
+#include "config/share.h"
 #include "source/secret_source.h"
 
 namespace pinhole::config {
@@ -74,18 +75,17 @@ struct VmPlan {
   Firmware firmware;            // nothing in it with `direct`
   std::optional<DirectBoot> direct;
   std::filesystem::path qemu;
-  std::filesystem::path virtiofsd;  // empty without a workspace
+  std::filesystem::path virtiofsd;  // empty without a share
   Accelerator accelerator = Accelerator::tcg;
   std::string accelerator_reason;  // "KVM is present but a kernel hangs under it"
   unsigned cpus = 1;
   std::uint64_t memory_mib = 1024;
   std::uint32_t cid = 3;
   std::string instance_id;
-  std::optional<std::filesystem::path> workspace;
+  /// In the order in which the guest mounts them; at most kMostShares.
+  std::vector<Share> shares;
   bool workspace_markers = false;
   GuardLevel guard = GuardLevel::warn;
-  /// Below the workspace: files and folders that the guest may read only (preflight/guard.h). Whatever bytes a name has.
-  std::vector<std::string> guarded;
   std::vector<PolicyLayer> policy;
   /// What the policy names beside hosts: the files of its `ca:`, which the PEP has to see.
   std::vector<std::filesystem::path> ca_files;
@@ -96,6 +96,8 @@ struct VmPlan {
   bool ephemeral = false;
   /// Connections of the guest's programs are carried to the door, with no word of theirs.
   bool capture = true;
+  /// The share at /workspace; nullptr without one.
+  [[nodiscard]] const Share* workspace() const;
   bool operator==(const VmPlan&) const = default;
 };
 

@@ -108,13 +108,17 @@ void append_vsock(Args& args) {
          fmt::format("vhost-user-vsock-pci,id={0},chardev=chr-{0},bus=port-vsock", kVsockId));
 }
 
-void append_workspace(Args& args, const VmPlan& plan) {
-  if (!plan.workspace) return;
-  append(args, "-device", "pcie-root-port,id=port-workspace,chassis=2");
-  append(args, "-chardev", fmt::format("socket,id=chr-{},fd={}", kWorkspaceId, kWorkspaceFd));
-  append(args, "-device",
-         fmt::format("vhost-user-fs-pci,id={0},chardev=chr-{0},tag=workspace,bus=port-workspace",
-                     kWorkspaceId));
+void append_shares(Args& args, const VmPlan& plan) {
+  int number = 0;
+  for (const config::Share& share : plan.shares) {
+    const std::string id = share_id(share.tag), port = share_port(share.tag);
+    append(args, "-device", fmt::format("pcie-root-port,id={},chassis={}", port, 2 + number));
+    append(args, "-chardev", fmt::format("socket,id=chr-{},fd={}", id, kShareFd + number));
+    append(args, "-device",
+           fmt::format("vhost-user-fs-pci,id={0},chardev=chr-{0},tag={1},bus={2}", id, share.tag,
+                       port));
+    ++number;
+  }
 }
 
 /// Every device costs an emulated kernel time: a direct boot has the one console that needs no driver.
@@ -144,6 +148,9 @@ void append_control(Args& args) {
 
 }  // namespace
 
+std::string share_id(std::string_view tag) { return fmt::format("fs-{}", tag); }
+std::string share_port(std::string_view tag) { return fmt::format("port-{}", tag); }
+
 std::vector<std::string> qemu_args(const VmPlan& plan) {
   Args args;
   append_base(args, plan);
@@ -156,7 +163,7 @@ std::vector<std::string> qemu_args(const VmPlan& plan) {
     append(args, "-device", "virtio-rng-pci");  // a direct boot's randomness comes with the welcome
   }
   append_vsock(args);
-  append_workspace(args, plan);
+  append_shares(args, plan);
   if (plan.direct) append_serial_console(args);
   if (!plan.direct) append_consoles(args);
   append_control(args);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/vm_plan.h"
@@ -19,11 +20,13 @@ inline constexpr int kDiskFd = 7;
 inline constexpr int kSeedFd = 8;
 inline constexpr int kVsockFd = 9;       // connected to vsockd
 inline constexpr int kBackingFd = 10;    // where the disk is an overlay
-inline constexpr int kWorkspaceFd = 11;  // connected to virtiofsd, where there is a workspace
+/// This one and those behind it: connected to the virtiofsd of each share, in their order.
+inline constexpr int kShareFd = 11;
 
 /// Ids of what is unplugged and plugged again when a back-end restarts.
 inline constexpr const char* kVsockId = "vsock0";
-inline constexpr const char* kWorkspaceId = "workspace0";
+std::string share_id(std::string_view tag);    // "fs-workspace"
+std::string share_port(std::string_view tag);  // "port-workspace"
 
 /// The arguments after the program's name. There is no network device among them, and no option
 /// adds one. All that the machine works on comes as a descriptor. The only paths of the host are

@@ -27,7 +27,7 @@ config::VmPlan sample_plan() {
   plan.backing = config::Disk{.path = "/i/base/disk.raw", .format = config::DiskFormat::raw};
   plan.firmware = {.code = "/fw/CODE.fd", .vars_template = "/fw/VARS.fd"};
   plan.cpus = 2;
-  plan.workspace = "/home/ana/project";
+  plan.shares = {{.tag = "workspace", .host = "/home/ana/project", .guest = "/workspace"}};
   return plan;
 }
 
@@ -50,7 +50,7 @@ TEST(QemuArgs, MatchTheGoldenFiles) {
   expect_golden("overlay-workspace-tcg.args", joined(qemu_args(plan)));
   plan.backing.reset();
   plan.disk = {.path = "/home/ana/a,b.raw", .format = config::DiskFormat::raw};
-  plan.workspace.reset();
+  plan.shares.clear();
   plan.accelerator = config::Accelerator::kvm;
   expect_golden("raw-kvm.args", joined(qemu_args(plan)));
 }
@@ -60,6 +60,8 @@ TEST(QemuArgs, OfADirectBootNameKernelAndInitrdAndNoFirmware) {
   plan.firmware = {};
   plan.direct = config::DirectBoot{
       .kernel = "/i/base/vmlinuz", .initrd = "/v/web/initrd", .cmdline = "console=ttyS0 panic=-1"};
+  plan.shares.push_back(
+      {.tag = "share-1", .host = "/home/ana/data", .guest = "/data", .read_only = true});
   expect_golden("direct-tcg.args", joined(qemu_args(plan)));
 }
 

@@ -130,7 +130,7 @@ json::object Supervisor::status() const {
           {"confinement_missing", std::move(missing)},
           {"policy", policy_hash_},
           {"audit_head", pep_ ? pep_->head() : std::string()},
-          {"workspace", plan_.workspace ? plan_.workspace->string() : std::string()},
+          {"workspace", workspace == nullptr ? std::string() : workspace->host.string()},
           {"nonce", guest.nonce},
           {"instance_id", plan_.instance_id},
           {"boot_id", guest.hello ? guest.hello->boot_id : std::string()},

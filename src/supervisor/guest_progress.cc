@@ -40,10 +40,18 @@ Error with_tail(Error error, const ConsoleLog& console) {
 /// What cloud-init and the image's units do where they run.
 wire::Machine machine_of(const config::VmPlan& plan) {
   const config::GuestUser& user = plan.direct->user;
-  wire::Machine machine{.hostname = plan.direct->hostname,
-                        .user = wire::User{.name = user.name, .uid = user.uid, .gid = user.gid}};
-  if (plan.workspace) machine.mounts.push_back({.tag = "workspace", .path = "/workspace"});
-  return machine;
+  return {.hostname = plan.direct->hostname,
+          .user = wire::User{.name = user.name, .uid = user.uid, .gid = user.gid}};
+}
+
+/// What the image's own unit does not mount, or not so (images/base: workspace.mount).
+std::vector<wire::Mount> mounts_of(const config::VmPlan& plan) {
+  std::vector<wire::Mount> mounts;
+  for (const config::Share& share : plan.shares) {
+    if (plan.direct || !share.is_workspace() || share.read_only)
+      mounts.push_back({.tag = share.tag, .path = share.guest, .read_only = share.read_only});
+  }
+  return mounts;
 }
 
 }  // namespace
@@ -51,8 +59,9 @@ wire::Machine machine_of(const config::VmPlan& plan) {
 wire::Welcome Supervisor::welcome(const std::string& nonce) const {
   wire::Welcome welcome{.nonce = nonce,
                         .instance_id = plan_.instance_id,
-                        .workspace = plan_.workspace.has_value(),
-                        .markers = plan_.workspace_markers};
+                        .workspace = plan_.workspace() != nullptr,
+                        .markers = plan_.workspace_markers,
+                        .mounts = mounts_of(plan_)};
   // Allowed by the PEP's built-in rule, and refused by default: both answers prove the door.
   welcome.fetches.push_back({.url = "http://canary.pinhole.internal/" + nonce});
   welcome.fetches.push_back({.url = "http://denied.pinhole.internal/" + nonce});

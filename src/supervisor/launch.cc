@@ -20,8 +20,8 @@ std::map<std::string, std::string> plain_environment() {
 using Access = sys::Visible::Access;
 
 constexpr std::uint64_t kMaxDescriptors = 4096;
-/// Where virtiofsd sees the workspace.
-constexpr const char* kWorkspaceInside = "/workspace";
+/// Where virtiofsd sees the folder.
+constexpr const char* kShareInside = "/workspace";
 
 /// `program` and what it needs to start.
 sys::FileView view_of(const std::filesystem::path& program) {
@@ -125,29 +125,35 @@ std::vector<sys::IdMap> id_map(std::uint32_t own, const sys::IdRange& subordinat
   return map;
 }
 
-sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& ids, int listener,
-                               int log) {
+std::string process_name(std::string_view kind, std::string_view tag) {
+  return tag == config::kWorkspaceTag ? std::string(kind) : fmt::format("{}-{}", kind, tag);
+}
+
+std::string_view process_kind(std::string_view name) { return name.substr(0, name.find('-')); }
+
+sys::Command virtiofsd_command(const config::VmPlan& plan, const config::Share& share,
+                               const ShareIds& ids, int listener, int log) {
   sys::Command command{.program = plan.virtiofsd, .environment = plain_environment()};
   command.args = {"--fd=3", "-f",
                   "-o",     "sandbox=namespace",
                   "-o",     "cache=auto",
                   "-o",     "no_xattr",
-                  "-o",     std::string("source=") + kWorkspaceInside};
+                  "-o",     std::string("source=") + kShareInside};
   command.descriptors = {{1, log}, {2, log}, {3, listener}};
   sys::FileView view = view_of(plan.virtiofsd);
   // Pinned: another guest that shares a folder above it cannot lead us elsewhere.
-  view.paths.push_back({.path = *plan.workspace,
-                        .access = Access::write,
+  view.paths.push_back({.path = share.host,
+                        .access = share.read_only ? Access::read : Access::write,
                         .pinned = true,
-                        .inside = kWorkspaceInside,
-                        .guarded = plan.guarded});
+                        .inside = kShareInside,
+                        .guarded = share.guarded});
   view.empty_dirs = {"/run"};
   view.proc = sys::FileView::Proc::
       whole;  // it reads the host's limit of open files, and mounts its own later
   command.isolation = sys::apart(std::move(view));
   command.isolation.uid_map = id_map(ids.user.uid, ids.uids);
   command.isolation.gid_map = id_map(ids.user.gid, ids.gids);
-  // It changes its root once more, to the workspace alone, which a Landlock domain may not.
+  // It changes its root once more, to the folder alone, which a Landlock domain may not.
   command.isolation.landlock.reset();
   command.filter = sys::SpawnFilter::file_server;
   return command;
@@ -171,7 +177,8 @@ sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
     command.descriptors[qemu::kSeedFd] = files.seed.get();
   }
   if (plan.backing) command.descriptors[qemu::kBackingFd] = files.backing.get();
-  if (plan.workspace) command.descriptors[qemu::kWorkspaceFd] = fds.workspace;
+  for (std::size_t i = 0; i < fds.shares.size(); ++i)
+    command.descriptors[qemu::kShareFd + static_cast<int>(i)] = fds.shares[i];
   sys::FileView view = view_of(plan.qemu);
   // Through /proc/self/fd a read-only descriptor could be opened for writing.
   view.proc = sys::FileView::Proc::none;

@@ -20,6 +20,14 @@ inline constexpr const char* kResolvConf = "resolv.conf";
 Result<bool> refresh_resolv_conf(const std::filesystem::path& host_file,
                                  const config::VmPaths& paths);
 
+/// What serves a share, and what stands between that and QEMU.
+inline constexpr std::string_view kFileServer = "virtiofsd";
+inline constexpr std::string_view kFileGuard = "fsguard";
+/// "virtiofsd" for the workspace's, "virtiofsd-share-1" for another's.
+std::string process_name(std::string_view kind, std::string_view tag);
+/// Of such a name, or of any other process: "virtiofsd", "pep".
+std::string_view process_kind(std::string_view name);
+
 /// Descriptors are the parent's, borrowed until spawn() returns.
 struct PepFds {
   int control = -1;
@@ -41,12 +49,14 @@ sys::Command vsockd_command(const std::filesystem::path& program, const config::
 /// The user's uid inside is the user's uid outside; every other id belongs to the user's
 /// subordinate ids, so that nothing in the guest, its root included, makes files as anybody else on
 /// this host.
-struct WorkspaceIds {
+struct ShareIds {
   sys::User user;
   sys::IdRange uids, gids;
 };
-sys::Command virtiofsd_command(const config::VmPlan& plan, const WorkspaceIds& ids, int listener,
-                               int log);
+/// Sees the share's folder and no other, and where that is read-only, a mount that nobody writes to,
+/// whatever the guest asks for.
+sys::Command virtiofsd_command(const config::VmPlan& plan, const config::Share& share,
+                               const ShareIds& ids, int listener, int log);
 
 struct FsguardFds {
   int qemu = -1;    // one end of a socket pair; QEMU has the other
@@ -62,7 +72,7 @@ struct QemuFds {
   int qmp = -1;
   int console = -1;
   int vsock = -1;
-  int workspace = -1;  // -1 without a workspace
+  std::vector<int> shares = {};  // in the plan's order
   int log = -1;
 };
 sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,

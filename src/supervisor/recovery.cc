@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 
+#include "base/check.h"
 #include "base/strings.h"
 #include "qemu/args.h"
+#include "supervisor/launch.h"
 #include "supervisor/supervisor.h"
 #include "sys/user.h"
 
@@ -19,7 +21,7 @@ constexpr std::chrono::seconds kUnplugLimit{60};
 constexpr std::chrono::seconds kQemuEnds{1};
 
 /// In the order in which they are started again: the PEP needs nothing of the guest.
-constexpr std::array<std::string_view, 3> kRestartable = {"pep", "vsockd", "virtiofsd"};
+constexpr std::array<std::string_view, 3> kRestartable = {"pep", "vsockd", kFileServer};
 
 qemu::VhostDevice vsock_device() {
   return {.driver = "vhost-user-vsock-pci",
@@ -28,12 +30,12 @@ qemu::VhostDevice vsock_device() {
           .bus = "port-vsock"};
 }
 
-qemu::VhostDevice workspace_device() {
+qemu::VhostDevice share_device(std::string_view tag) {
   return {.driver = "vhost-user-fs-pci",
-          .id = qemu::kWorkspaceId,
-          .chardev = fmt::format("chr-{}", qemu::kWorkspaceId),
-          .bus = "port-workspace",
-          .properties = {{"tag", "workspace"}}};
+          .id = qemu::share_id(tag),
+          .chardev = fmt::format("chr-{}", qemu::share_id(tag)),
+          .bus = qemu::share_port(tag),
+          .properties = {{"tag", std::string(tag)}}};
 }
 
 /// A soak test kills more than an honest life does.
@@ -59,8 +61,8 @@ void Supervisor::child_ended(const std::string& name) {
   const std::string reason = fmt::format("{} {}", name, status->text());
   // While the machine starts, a part that dies is a start that failed.
   const bool up = state_ == VmState::running || state_ == VmState::paused;
-  if (up && name == "fsguard") return guard_ended(child);
-  if (!up || ending_ || std::ranges::find(kRestartable, name) == kRestartable.end())
+  if (up && process_kind(name) == kFileGuard) return guard_ended(child);
+  if (!up || ending_ || std::ranges::find(kRestartable, process_kind(name)) == kRestartable.end())
     return fail_vm(reason);
   std::erase_if(children_, [&](const auto& other) { return other.get() == child; });
   will_restart(name, status->text());
@@ -68,8 +70,9 @@ void Supervisor::child_ended(const std::string& name) {
 
 /// The guard and its virtiofsd live and die together: without one of them the device is dead.
 void Supervisor::guard_ended(Child* guard) {
+  const std::string server_name(std::string(kFileServer) + guard->name.substr(kFileGuard.size()));
   std::erase_if(children_, [&](const auto& other) { return other.get() == guard; });
-  if (Child* server = find_child("virtiofsd")) server->process.signal(SIGKILL);
+  if (Child* server = find_child(server_name)) server->process.signal(SIGKILL);
 }
 
 void Supervisor::will_restart(const std::string& name, const std::string& how) {
@@ -85,17 +88,23 @@ void Supervisor::will_restart(const std::string& name, const std::string& how) {
   fell_.notify();
 }
 
+std::string Supervisor::next_to_restart() const {
+  for (const std::string_view kind : kRestartable) {
+    // A paused guest cannot let go of a device.
+    if (kind != "pep" && state_ != VmState::running) continue;
+    const auto name = std::ranges::find(fallen_, kind, process_kind);
+    if (name != fallen_.end()) return *name;
+  }
+  return {};
+}
+
 asio::awaitable<void> Supervisor::recover() {
   while (!ending_) {
-    const auto next = std::ranges::find_if(kRestartable, [this](std::string_view name) {
-      // A paused guest cannot let go of a device.
-      return fallen_.contains(std::string(name)) && (name == "pep" || state_ == VmState::running);
-    });
-    if (next == kRestartable.end()) {
+    const std::string name = next_to_restart();
+    if (name.empty()) {
       co_await fell_.wait();
       continue;
     }
-    const std::string name(*next);
     fallen_.erase(name);
     const auto restarted = co_await restart(name);
     if (qmp_->closed()) {
@@ -120,21 +129,26 @@ asio::awaitable<Result<void>> Supervisor::restart(std::string name) {
     done = co_await start_pep();
     if (done) asio::co_spawn(io_, give_secrets_again(pep_), asio::detached);
   } else if (name == "vsockd") {
-    done = co_await replug(vsock_device(), &Supervisor::start_vsockd, &Supervisor::vsock_client_);
+    const auto start = [this] { return start_vsockd(); };
+    done = co_await replug(vsock_device(), start, &vsock_client_);
   } else {
-    done = co_await replug(workspace_device(), &Supervisor::start_virtiofsd,
-                           &Supervisor::workspace_client_);
+    const auto share = std::ranges::find_if(plan_.shares, [&](const config::Share& one) {
+      return process_name(kFileServer, one.tag) == name;
+    });
+    PINHOLE_CHECK(share != plan_.shares.end());
+    const auto start = [this, share] { return start_share(*share); };
+    done = co_await replug(share_device(share->tag), start, &share_clients_[share->tag]);
   }
   co_return done;
 }
 
 asio::awaitable<Result<void>> Supervisor::replug(qemu::VhostDevice device,
-                                                 Result<void> (Supervisor::*start)(),
-                                                 Fd Supervisor::* client) {
+                                                 std::function<Result<void>()> start,
+                                                 Fd* client) {
   auto unplugged = co_await hotplug_->unplug(device, kUnplugLimit);
   if (!unplugged || ending_) co_return unplugged;
-  if (auto started = (this->*start)(); !started) co_return started;
-  auto plugged = co_await hotplug_->plug(std::move(device), std::move(this->*client));
+  if (auto started = start(); !started) co_return started;
+  auto plugged = co_await hotplug_->plug(std::move(device), std::move(*client));
   co_return plugged;
 }
 

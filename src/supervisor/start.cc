@@ -23,8 +23,7 @@ using std::chrono::seconds;
 constexpr auto kPepReady = seconds(20);
 
 /// Order of start, whose reverse is the order of the end.
-constexpr std::array<std::string_view, 5> kOrder = {"pep", "vsockd", "virtiofsd", "fsguard",
-                                                    "qemu"};
+constexpr std::array<std::string_view, 5> kOrder = {"pep", "vsockd", kFileServer, kFileGuard, "qemu"};
 
 asio::awaitable<void> run_link(std::shared_ptr<PepLink> link) { co_await link->run(); }
 asio::awaitable<void> run_line_link(std::shared_ptr<LineLink> link) { co_await link->run(); }
@@ -38,7 +37,7 @@ asio::awaitable<Result<void>> Supervisor::start_all() {
   auto pep = co_await start_pep();
   if (!pep) co_return pep;
   if (auto started = start_vsockd(); !started) co_return started;
-  if (auto started = start_virtiofsd(); !started) co_return started;
+  if (auto started = start_shares(); !started) co_return started;
   co_return start_qemu();
 }
 
@@ -98,15 +97,19 @@ Result<void> Supervisor::start_vsockd() {
   return {};
 }
 
-Result<void> Supervisor::start_virtiofsd() {
-  if (!plan_.workspace) return {};
+Result<void> Supervisor::start_shares() {
+  for (const config::Share& share : plan_.shares) PINHOLE_TRY_VOID(start_share(share));
+  return {};
+}
+
+Result<void> Supervisor::start_share(const config::Share& share) {
   PINHOLE_TRY(const sys::User user, sys::current_user());
   const auto uids = sys::subordinate_ids("/etc/subuid", user);
   const auto gids = sys::subordinate_ids("/etc/subgid", user);
   if (!uids || !gids) {
     return fail(
         Error{.message = fmt::format(
-                  "user \"{}\" has no subordinate ids, which the workspace's file daemon needs",
+                  "user \"{}\" has no subordinate ids, which the file daemon of a shared folder needs",
                   user.name),
               .fix = fmt::format("sudo usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST "
                                  "{}   (a range that nobody has)",
@@ -114,20 +117,21 @@ Result<void> Supervisor::start_virtiofsd() {
   }
   PINHOLE_TRY(auto socket, listen_and_connect(paths_.fs_socket));
   sys::set_blocking(socket.listener.get());
-  const WorkspaceIds ids{.user = user, .uids = *uids, .gids = *gids};
+  const ShareIds ids{.user = user, .uids = *uids, .gids = *gids};
   PINHOLE_TRY(const Fd log, logs_.open());
-  PINHOLE_TRY(auto process, spawn(virtiofsd_command(plan_, ids, socket.listener.get(), log.get())));
+  PINHOLE_TRY(auto process, spawn(virtiofsd_command(plan_, share, ids, socket.listener.get(), log.get())));
   // One guard for each virtiofsd: QEMU speaks with the guard, which speaks with virtiofsd.
-  std::erase_if(children_, [](const auto& child) { return child->name == "fsguard"; });
+  const std::string guard_name = process_name(kFileGuard, share.tag);
+  std::erase_if(children_, [&](const auto& child) { return child->name == guard_name; });
   PINHOLE_TRY(const auto program, config::inner_program("pinhole-fsguard"));
   PINHOLE_TRY(auto qemu_side, sys::socket_pair());
   PINHOLE_TRY(const Fd guard_log, logs_.open());
   PINHOLE_TRY(auto guard, spawn(fsguard_command(program, {.qemu = qemu_side.first.get(),
                                                           .server = socket.client.get(),
                                                           .log = guard_log.get()})));
-  workspace_client_ = std::move(qemu_side.second);
-  add_child("virtiofsd", std::move(process));
-  add_child("fsguard", std::move(guard));
+  share_clients_[share.tag] = std::move(qemu_side.second);
+  add_child(process_name(kFileServer, share.tag), std::move(process));
+  add_child(guard_name, std::move(guard));
   return {};
 }
 
@@ -137,15 +141,17 @@ Result<void> Supervisor::start_qemu() {
   PINHOLE_TRY(auto qmp, sys::socket_pair());
   PINHOLE_TRY(const MachineFiles files, open_machine_files(plan_, paths_));
   PINHOLE_TRY(const Fd log, logs_.open());
-  const QemuFds fds{.qmp = qmp.second.get(),
-                    .console = console.second.get(),
-                    .vsock = vsock_client_.get(),
-                    .workspace = workspace_client_.get(),
-                    .log = log.get()};
+  QemuFds fds{.qmp = qmp.second.get(),
+              .console = console.second.get(),
+              .vsock = vsock_client_.get(),
+              .shares = {},
+              .log = log.get()};
+  for (const config::Share& share : plan_.shares)
+    fds.shares.push_back(share_clients_[share.tag].get());
   PINHOLE_TRY(auto process, spawn(qemu_command(plan_, files, fds)));
   // QEMU holds its own copies. While ours were open, a back-end would not see QEMU end.
   vsock_client_.reset();
-  workspace_client_.reset();
+  share_clients_.clear();
   add_child("qemu", std::move(process));
   console.second.reset();
   qmp.second.reset();
@@ -166,7 +172,9 @@ Result<sys::Process> Supervisor::spawn(sys::Command command) const {
 void Supervisor::add_child(std::string name, sys::Process process) {
   status_->line(fmt::format("{}: started, pid {}", name, process.pid()));
   asio::co_spawn(io_, watch(name, process.pidfd()), asio::detached);
-  const auto rank = [](std::string_view of) { return std::ranges::find(kOrder, of); };
+  const auto rank = [](std::string_view of) {
+    return std::ranges::find(kOrder, process_kind(of));
+  };
   const auto before = std::ranges::find_if(
       children_, [&](const auto& other) { return rank(other->name) > rank(name); });
   auto child =

@@ -82,7 +82,8 @@ class Supervisor {
   asio::awaitable<Result<void>> start_all();
   asio::awaitable<Result<void>> start_pep();
   Result<void> start_vsockd();
-  Result<void> start_virtiofsd();
+  Result<void> start_shares();
+  Result<void> start_share(const config::Share& share);
   Result<void> start_qemu();
   Result<sys::Process> spawn(sys::Command command) const;
   asio::awaitable<Result<void>> await_up();
@@ -106,13 +107,14 @@ class Supervisor {
   void machine_ended(std::string reason);
   void guard_ended(Child* guard);
   void will_restart(const std::string& name, const std::string& how);
+  [[nodiscard]] std::string next_to_restart() const;  // empty: none
   asio::awaitable<void> recover();
   asio::awaitable<Result<void>> restart(std::string name);
   asio::awaitable<Result<void>> restart_pep();
   asio::awaitable<void> give_secrets_again(std::shared_ptr<PepLink> pep);
+  /// `start` puts QEMU's end of the new back-end into `client`.
   asio::awaitable<Result<void>> replug(qemu::VhostDevice device,
-                                       Result<void> (Supervisor::*start)(),
-                                       Fd Supervisor::* client);
+                                       std::function<Result<void>()> start, Fd* client);
 
   // Watches: does everything answer, is there space.
   asio::awaitable<void> watch_hearts();
@@ -161,8 +163,10 @@ class Supervisor {
   ChildLogs logs_{io_, paths_.supervisor_log};
   sys::HostConfinement host_;
   Fd guest_listener_;  // guest/v; vsockd's, kept so that nobody has to make it again
-  Fd vsock_client_, workspace_client_;  // QEMU's ends of its back-ends, until it has them
-  Fd door_listener_;                    // connections wait in it while the PEP is started again
+  // QEMU's ends of its back-ends, until it has them; those of shares by their tags.
+  Fd vsock_client_;
+  std::map<std::string, Fd, std::less<>> share_clients_;
+  Fd door_listener_;  // connections wait in it while the PEP is started again
   sys::Event changed_;
   VmState state_ = VmState::starting;
   std::optional<std::chrono::steady_clock::time_point> heartbeat_told_;

@@ -41,7 +41,7 @@ asio::awaitable<void> Supervisor::watch_hearts() {
 
 void Supervisor::look_at_heart(Child& child, Heart::TimePoint now) {
   heart_changed(child, child.heart.look(now));
-  if (child.name == "virtiofsd" || child.name == "fsguard") {
+  if (const auto kind = process_kind(child.name); kind == kFileServer || kind == kFileGuard) {
     // They speak no protocol with us; a stopped process is seen from outside.
     if (is_stopped(child.process.pid())) return child.heart.asked(now);
     return heart_changed(child, child.heart.answered(now));

@@ -137,10 +137,6 @@ Result<Machine> read_machine(const json::object& object) {
       PINHOLE_TRY(machine.user, read_user(*user));
     }
   }
-  for (const json::object* item : reader.objects("mounts", kMounts)) {
-    PINHOLE_TRY(Mount mount, read_mount(*item));
-    machine.mounts.push_back(std::move(mount));
-  }
   PINHOLE_TRY_VOID(reader.finish());
   return machine;
 }
@@ -174,6 +170,12 @@ Result<HostMessage> read_welcome(ObjectReader& reader) {
     FetchTask task = read_fetch_task(inner);
     PINHOLE_TRY_VOID(inner.finish());
     message.fetches.push_back(std::move(task));
+  }
+  if (reader.has("mounts")) {
+    for (const json::object* item : reader.objects("mounts", kMounts)) {
+      PINHOLE_TRY(Mount mount, read_mount(*item));
+      message.mounts.push_back(std::move(mount));
+    }
   }
   if (reader.has("machine")) {
     if (const json::object* machine = reader.object("machine"); machine != nullptr) {
@@ -244,12 +246,15 @@ json::object write_machine(const Machine& m) {
   json::object out = {{"hostname", m.hostname}};
   if (m.user)
     out["user"] = json::object{{"name", m.user->name}, {"uid", m.user->uid}, {"gid", m.user->gid}};
-  json::array mounts;
-  for (const Mount& mount : m.mounts) {
-    mounts.push_back(
+  return out;
+}
+
+json::array list(const std::vector<Mount>& mounts) {
+  json::array out;
+  for (const Mount& mount : mounts) {
+    out.push_back(
         json::object{{"tag", mount.tag}, {"path", mount.path}, {"read_only", mount.read_only}});
   }
-  out["mounts"] = std::move(mounts);
   return out;
 }
 
@@ -300,6 +305,7 @@ struct Writer {
     out["instance_id"] = m.instance_id;
     out["workspace"] = m.workspace;
     out["markers"] = m.markers;
+    if (!m.mounts.empty()) out["mounts"] = list(m.mounts);
     out["heartbeat_ms"] = m.heartbeat_ms;
     json::array fetches;
     for (const FetchTask& task : m.fetches) {

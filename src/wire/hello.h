@@ -39,10 +39,10 @@ inline constexpr std::size_t kWordBytes = 128;  // boot id, instance id, version
 inline constexpr std::size_t kUrlBytes = 300;   // 8 of them with their results fit in a marker
 inline constexpr std::size_t kMethodBytes = 16;
 inline constexpr std::size_t kFetches = 8;
-inline constexpr std::size_t kMounts = 16;
+inline constexpr std::size_t kMounts = 8;
 inline constexpr std::size_t kPorts = 256;
 inline constexpr std::size_t kAuthorityBytes = 4 * 1024;
-inline constexpr std::size_t kMountPathBytes = 512;
+inline constexpr std::size_t kMountPathBytes = 256;
 /// 32 bytes as hexadecimal.
 inline constexpr std::size_t kEntropyDigits = 64;
 inline constexpr std::uint64_t kHeartbeatMs = 5000;
@@ -123,7 +123,6 @@ struct User {
 struct Machine {
   std::string hostname;
   std::optional<User> user = {};
-  std::vector<Mount> mounts = {};  // in this order
   bool operator==(const Machine&) const = default;
 };
 
@@ -138,6 +137,10 @@ struct Welcome {
   std::string instance_id;  // what cloud-init must report; empty: not checked
   bool workspace = false;   // /workspace should be mounted: check it
   bool markers = false;     // write the markers into /workspace too
+  /// To be mounted in this order. A machine with systemd mounts /workspace itself, to write to: it is
+  /// named here where it is to be read only. Not written where there are none: an image's agent may be
+  /// older than they are.
+  std::vector<Mount> mounts = {};
   std::vector<FetchTask> fetches = {};
   std::uint64_t heartbeat_ms = kHeartbeatMs;  // 50 … 60000
   std::optional<Machine> machine = {};

@@ -54,12 +54,16 @@ TEST(Hello, HostMessagesComeBackAsTheyWent) {
   welcome.heartbeat_ms = 50;
   Welcome whole{.nonce = "abc",
                 .machine = Machine{.hostname = "pinhole",
-                                   .user = User{.name = "ana", .uid = 1000, .gid = 1000},
-                                   .mounts = {{.tag = "workspace", .path = "/workspace"}}},
+                                   .user = User{.name = "ana", .uid = 1000, .gid = 1000}},
                 .capture = Capture{},
                 .authority = std::string(kAuthorityBytes, 'c'),
                 .time_ms = 1'700'000'000'000,
                 .entropy = std::string(kEntropyDigits, 'a')};
+  for (std::size_t i = 0; i < kMounts; ++i) {
+    whole.mounts.push_back({.tag = "share-1",
+                            .path = "/" + std::string(kMountPathBytes - 1, 'p'),
+                            .read_only = i % 2 == 0});
+  }
   for (std::size_t i = 0; i < kPorts; ++i)
     whole.capture->ports.push_back(static_cast<std::uint16_t>(65535 - i));
   const std::vector<HostMessage> messages = {Welcome{.nonce = "abc"},

@@ -265,10 +265,18 @@ def test_a_full_runtime_folder_is_a_clear_error(small, policy):
     assert processes_of("supervise\0small") == []
 
 
+def guest_times(home, name):
+    """How far the guest's clock and its time since its start are behind the host's clock."""
+    uptime, clock = home.ok("exec", name, "--", "sh", "-c", "cut -d ' ' -f 1 /proc/uptime; date +%s.%N").stdout.split()
+    now = time.time()
+    return now - float(clock), now - float(uptime)
+
+
 def test_a_full_disk_pauses_the_vm_and_space_lets_it_go_on(small, policy):
     small.up("small", "--policy", policy)
     assert door_works(small, "small")
     pids = small.json("status", "small")["processes"]
+    begun = guest_times(small, "small")[1]
     # To the last byte, while the guest writes: either we see it first or QEMU does.
     busy = subprocess.Popen(small.disk.command(str(BIN / "pinhole"), "exec", "small", "--uid", "0", "--", "sh", "-c",
                                                "head -c 80000000 /dev/urandom | tee /root/file | sha256sum; sync; echo 3 > "
@@ -291,6 +299,9 @@ def test_a_full_disk_pauses_the_vm_and_space_lets_it_go_on(small, policy):
     # The guest noticed nothing, and lost nothing.
     written, read = busy.communicate(timeout=120)[0].splitlines()
     assert written == read
+    # Its own time stood still; its clock follows the host's.
+    assert guest_times(small, "small")[1] - begun > 2
+    assert wait_until(lambda: abs(guest_times(small, "small")[0]) < 1.5, 60)
     after = small.json("status", "small")["processes"]
     assert {name: pid for name, pid in after.items() if name != "pep"} == {name: pid for name, pid in pids.items() if name != "pep"}
     assert "VM state: 1 (running): there is space again" in small.status_log("small")

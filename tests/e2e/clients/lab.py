@@ -52,13 +52,15 @@ def make_certificates(root):
 class Lab:
     """With `captured`, the clients are in a guest's namespace and told of no proxy; what they are told besides stays the same."""
 
-    def __init__(self, root: pathlib.Path, captured=False):
+    here = HERE  # the clients' own programs, as the clients see them
+
+    def __init__(self, root: pathlib.Path, captured=False, big=BIG):
         self.root, self.namespace = root, None
         make_certificates(root)
-        self.big = pattern(BIG)
+        self.big = pattern(big)
         self.big_sha = hashlib.sha256(self.big).hexdigest()
         self.origin = Origin(root, root / "leaf.pem", root / "leaf.key", VALUE, self.big)
-        self.streams = subprocess.Popen([PYTHON, HERE / "stream_origins.py", root / "leaf.pem", root / "leaf.key", str(BIG)],
+        self.streams = subprocess.Popen([PYTHON, HERE / "stream_origins.py", root / "leaf.pem", root / "leaf.key", str(big)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(root / "streams.log", "w"), text=True)
         self.ports = {"origin.test": self.origin.server_port, "plain.test": self.origin.server_port}
         ports = json.loads(self.streams.stdout.readline())
@@ -110,23 +112,27 @@ class Lab:
                 assert time.monotonic() < deadline
         self.proxy = f"http://127.0.0.1:{self.port}"
 
+    def told(self, *words):
+        """What a client is told of the proxy and the authority."""
+        return words
+
     def environment(self, more=None):
         """As in a VM: the proxy is in the environment. Each client adds where it looks for the authority."""
         proxy = {"https_proxy": self.proxy, "HTTPS_PROXY": self.proxy} if self.proxy else {}
         return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.root), "LANG": "C.UTF-8", **proxy,
                 **{name: str(value) for name, value in (more or {}).items()}}
 
-    def inside(self, words, cwd=None):
-        """The command that runs `words` where the clients are."""
+    def inside(self, words, cwd=None, env=None):
+        """The command that runs `words` where the clients are; `env` is for where environment() does not reach."""
         enter = self.namespace.enter(cwd or self.root) if self.namespace else []
         return [*enter, *map(str, words)]
 
     def run(self, *words, env=None, cwd=None, input="", timeout=120):
-        return subprocess.run(self.inside(words, cwd), env=self.environment(env), cwd=cwd or self.root, input=input,
+        return subprocess.run(self.inside(words, cwd, env), env=self.environment(env), cwd=cwd or self.root, input=input,
                               capture_output=True, text=True, timeout=timeout)
 
     def popen(self, *words, env=None, cwd=None):
-        return subprocess.Popen(self.inside(words, cwd), env=self.environment(env), cwd=cwd or self.root, stdin=subprocess.PIPE,
+        return subprocess.Popen(self.inside(words, cwd, env), env=self.environment(env), cwd=cwd or self.root, stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def folder(self, name):
@@ -140,13 +146,16 @@ class Lab:
     def log(self):
         return (self.root / "pep.log").read_text()
 
+    def stop_door(self):
+        for process in (self.relay, self.pep):
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
     def stop(self):
         if self.namespace:
             self.namespace.stop()
         self.streams.stdin.close()
-        for process in (self.relay, self.pep):
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
+        self.stop_door()
         self.streams.wait(20)
         self.origin.shutdown()
 

@@ -100,13 +100,13 @@ def program(name, told_by, command, *, protocol=None):
 
 def library(name, key, told_by, ca_variable, **kwargs):
     def command(lab):
-        return [PYTHON, HERE / "http_libraries.py", key, ORIGIN, f"{DENIED}/x", lab.placeholder], {ca_variable: lab.ca}
+        return [PYTHON, lab.here / "http_libraries.py", key, ORIGIN, f"{DENIED}/x", lab.placeholder], {ca_variable: lab.ca}
     return program(name, told_by, command, **kwargs)
 
 
 def node(lab):
     # Debian's own Node looks in /usr/share/nodejs by itself; others are told.
-    return ["node", HERE / "fetch.js", ORIGIN, f"{DENIED}/x", lab.placeholder], {"NODE_EXTRA_CA_CERTS": lab.ca, "NODE_PATH": "/usr/share/nodejs"}
+    return ["node", lab.here / "fetch.js", ORIGIN, f"{DENIED}/x", lab.placeholder], {"NODE_EXTRA_CA_CERTS": lab.ca, "NODE_PATH": "/usr/share/nodejs"}
 
 
 def java(lab):
@@ -158,7 +158,7 @@ def is_resumed(lab, file, *words):
 
 def curl(version, protocol):
     def command(lab, *words):
-        return ["curl", "-sS", version, "--proxy", lab.proxy, "--cacert", lab.ca, *words]
+        return ["curl", "-sS", version, *lab.told("--proxy", lab.proxy, "--cacert", lab.ca), *words]
 
     def get(lab, *words):
         return lab.run(*command(lab, *words)).stdout
@@ -196,7 +196,7 @@ def curl(version, protocol):
 
 def wget():
     def command(lab, *words):
-        return ["wget", "-q", "-O-", "--content-on-error", f"--ca-certificate={lab.ca}", *words]
+        return ["wget", "-q", "-O-", "--content-on-error", *lab.told(f"--ca-certificate={lab.ca}"), *words]
 
     def get(lab, *words):
         return lab.run(*command(lab, *words)).stdout
@@ -217,7 +217,7 @@ def wget():
 
     def big(lab):
         file = lab.folder("wget") / "big"
-        words = ["wget", "-q", "-c", "-O", file, f"--ca-certificate={lab.ca}", f"{PLAIN}/big"]
+        words = ["wget", "-q", "-c", "-O", file, *lab.told(f"--ca-certificate={lab.ca}"), f"{PLAIN}/big"]
         got = lab.run(*words)
         assert got.returncode == 0 and sha256_of(file) == lab.big_sha, got.stderr
         is_resumed(lab, file, *words)

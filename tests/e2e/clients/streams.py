@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of WebSocket and gRPC clients."""
-from clients.lab import BIG, HERE, PYTHON
+from clients.lab import PYTHON
 from clients.matrix import Client, facts_of, is_swapped
 
 TURNS = [f"message {number}" for number in range(50)]
@@ -14,8 +14,8 @@ def is_refused(it, code="denied_by_policy"):
 
 def websocket(name, key, told_by, ca_variable):
     def command(lab):
-        return ([PYTHON, HERE / "websocket_clients.py", key, "wss://ws.test", "wss://denied.test/x", lab.placeholder],
-                {ca_variable: lab.ca, "BIG": BIG})
+        return ([PYTHON, lab.here / "websocket_clients.py", key, "wss://ws.test", "wss://denied.test/x", lab.placeholder],
+                {ca_variable: lab.ca, "BIG": len(lab.big)})
     fact = facts_of(name, command)
 
     def allowed(lab):
@@ -47,7 +47,7 @@ def grpc():
     name, told_by = "gRPC (Python grpcio)", "`https_proxy`, `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`"
 
     def command(lab):
-        return ([PYTHON, HERE / "grpc_client.py", "grpc.test:443", "denied.test:443", lab.placeholder],
+        return ([PYTHON, lab.here / "grpc_client.py", "grpc.test:443", "denied.test:443", lab.placeholder],
                 {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": lab.ca})
     fact = facts_of(name, command)
 

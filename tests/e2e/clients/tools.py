@@ -124,7 +124,7 @@ def npm():
 
     def run(lab, folder, registry, package, npmrc=""):
         ready(lab)
-        (lab.folder(folder) / ".npmrc").write_text(f"cafile={lab.ca}\n{npmrc}")
+        (lab.folder(folder) / ".npmrc").write_text("\n".join([*lab.told(f"cafile={lab.ca}"), npmrc]))
         return lab.run("npm", "install", "--no-audit", "--no-fund", "--registry", registry, package, cwd=lab.folder(folder),
                        env={"npm_config_update_notifier": "false"})
 
@@ -169,8 +169,8 @@ def apt():
         if login:
             (top / "etc/auth.conf.d/origin.conf").write_text(login)
         options = {"Dir::State": top / "state", "Dir::State::status": top / "status", "Dir::Cache": top / "cache", "Dir::Etc": top / "etc",
-                   "Acquire::https::Proxy": lab.proxy, "Acquire::https::CAInfo": lab.ca, "Acquire::Languages": "none", "Acquire::Retries": 0,
-                   "APT::Architecture": "amd64", "APT::Sandbox::User": ""}
+                   "Acquire::https::Proxy": lab.proxy, "Acquire::Languages": "none", "Acquire::Retries": 0, "APT::Architecture": "amd64",
+                   "APT::Sandbox::User": "", **dict(lab.told(("Acquire::https::CAInfo", lab.ca)))}
         return lab.run("apt-get", *(word for item in options.items() for word in ("-o", "%s=%s" % item)), *words, cwd=top)
 
     def ok(lab, folder, url, package, **kwargs):
