@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "sys/loopback.h"
 
 namespace pinhole::agent {
 namespace {
@@ -82,19 +83,8 @@ asio::awaitable<void> serve_in_place(Stream client, std::shared_ptr<Places> plac
   co_await serve(std::move(client));
 }
 
-Result<Acceptor> listen_loopback(const asio::any_io_executor& executor, std::uint16_t port) {
-  Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!listener) return fail("no TCP sockets: {}", errno_text(errno));
-  const int on = 1;
-  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      ::listen(listener.get(), kBacklog) != 0) {
-    return fail("cannot listen on 127.0.0.1:{}: {}", port, errno_text(errno));
-  }
+Result<Acceptor> listen(const asio::any_io_executor& executor, std::uint16_t port) {
+  PINHOLE_TRY(Fd listener, sys::listen_loopback(port, kBacklog));
   Acceptor acceptor(executor);
   error_code error;
   acceptor.assign({AF_INET, IPPROTO_TCP}, listener.release(), error);
@@ -138,7 +128,7 @@ asio::awaitable<void> run_proxy(std::uint16_t port, Endpoint door) {
   const auto executor = co_await asio::this_coro::executor;
   asio::steady_timer pause(executor);
   for (bool told = false;; told = true) {
-    auto acceptor = listen_loopback(executor, port);
+    auto acceptor = listen(executor, port);
     if (acceptor) {
       co_await accept_each(std::make_shared<Acceptor>(std::move(*acceptor)),
                            std::make_shared<Places>(executor, kProxyConnections),

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole forward: ports of the guest's loopback on the host's.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 #include "cli/interrupts.h"
 #include "cli/terminal.h"
 #include "sys/files.h"
+#include "sys/loopback.h"
 #include "sys/process.h"
 #include "sys/user.h"
 
@@ -60,23 +59,12 @@ Result<Forward> parse_forward(const std::string& word) {
                     .exit_status = kUsageStatus});
 }
 
-/// Never on an address that others reach.
-Result<Fd> listen_on_loopback(std::uint16_t port) {
-  Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!listener) return fail("no TCP sockets: {}", errno_text(errno));
-  const int on = 1;
-  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
-      ::listen(listener.get(), kBacklog) == 0)
-    return listener;
-  const int error = errno;
-  return fail(
-      Error{.message = fmt::format("cannot listen on 127.0.0.1:{}: {}", port, errno_text(error)),
-            .fix = fmt::format("choose another port here: {}:GUEST-PORT", port + 10000)});
+Result<Fd> listen(std::uint16_t port) {
+  auto listener = sys::listen_loopback(port, kBacklog);
+  if (listener) return listener;
+  return fail(Error{.message = listener.error().message,
+                    .fix = fmt::format("choose another port here: {}:GUEST-PORT",
+                                       port < 50'000 ? port + 10'000 : port - 10'000)});
 }
 
 /// One connection, in a process of its own: stdin and stdout are the socket.
@@ -151,7 +139,7 @@ Result<int> forward(const ForwardWords& words) {
   std::deque<Forward> forwards;
   for (const std::string& word : words.ports) {
     PINHOLE_TRY(Forward parsed, parse_forward(word));
-    PINHOLE_TRY(parsed.listener, listen_on_loopback(parsed.host));
+    PINHOLE_TRY(parsed.listener, listen(parsed.host));
     forwards.push_back(std::move(parsed));
   }
   PINHOLE_TRY(auto client, connect(vm));
