@@ -78,7 +78,8 @@ bool is_plain_value(std::string_view text, Value value) {
     case Value::number:
       return parse_u64(text).has_value();
     case Value::text:
-      return !text.starts_with('-') && all_of(text, " /.-_@:+*,<>'()");
+      // A remote's name may also be a URL, one of a helper too (gitremote-helpers(7)).
+      return !text.starts_with('-') && !text.contains("::") && all_of(text, " /.-_@:+*,<>'()");
     case Value::url:
       return is_plain_url(text);
   }

@@ -31,6 +31,7 @@ TEST(GitConfig, ThatCanExecuteSomethingIsNot) {
                              "[filter \"x\"]\n\tclean = evil\n",
                              "[diff]\n\texternal=e\n",
                              "[remote \"origin\"]\n\turl = ext::sh -c evil\n",
+                             "[branch \"main\"]\n\tremote = ext::sh -c evil\n",
                              "[remote \"o\"]\n\turl = -oProxy\n",
                              "[remote \"o\"]\n\turl = https://-x\n",
                              "[remote \"o\"]\n\tuploadpack = evil\n",
