@@ -56,7 +56,8 @@ json::object describe(const Vm& vm) {
     if (const auto plan = config::parse_vm_plan(*text)) {
       out["image"] = plan->image;
       out["accelerator"] = std::string(config::to_string(plan->accelerator));
-      out["workspace"] = plan->workspace ? plan->workspace->string() : "";
+      const config::Share* workspace = plan->workspace();
+      out["workspace"] = workspace == nullptr ? "" : workspace->host.string();
     }
   }
   return out;
@@ -159,7 +160,7 @@ Result<int> down(const std::string& name, bool force, bool as_json) {
   if (stopped) {
     groups = without_self_tests(audit::denials_of_last_boot(vm.paths.audit_log).value_or(groups));
   }
-  preflight::GuardOutcome guard;
+  std::vector<preflight::GuardOutcome> guard;
   if (const auto lock = sys::try_lock(vm.paths.lock); lock && *lock) guard = tell_guard(vm);
   if (as_json) {
     print_json(json::serialize(json::object{{"name", vm.name},

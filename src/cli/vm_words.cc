@@ -24,12 +24,39 @@ Result<std::uint64_t> memory_mib(const std::string& word) {
       .exit_status = kUsageStatus});
 }
 
+/// The one at /workspace, and those beside it.
+Result<void> add_shares(const VmWords& words, config::VmRequest& request) {
+  for (const std::string& word : words.shares) {
+    PINHOLE_TRY(config::ShareWish wish, config::parse_share_wish(word));
+    wish.host = fs::absolute(wish.host).string();
+    if (wish.guest != config::kWorkspacePath) {
+      request.shares.push_back(std::move(wish));
+      continue;
+    }
+    if (request.workspace || words.no_workspace) {
+      return fail(Error{.message = words.no_workspace
+                                       ? "--no-workspace, and yet a folder at /workspace"
+                                       : "there can be one folder at /workspace",
+                        .fix = "say where another is to be, as in -w ./data:/data",
+                        .exit_status = kUsageStatus});
+    }
+    request.workspace = std::move(wish.host);
+    if (wish.read_only) request.read_only = true;
+  }
+  if (words.read_only) request.read_only = true;
+  for (const std::string& word : words.caches) {
+    PINHOLE_TRY(config::CacheWish wish, config::parse_cache_wish(word));
+    request.caches.push_back(std::move(wish));
+  }
+  return {};
+}
+
 Result<config::VmRequest> request_of(const VmWords& words) {
   config::VmRequest request;
   if (!words.image.empty()) request.image = words.image;
   if (!words.disk.empty()) request.disk = fs::absolute(words.disk).string();
   if (words.cpus > 0) request.cpus = words.cpus;
-  if (!words.workspace.empty()) request.workspace = fs::absolute(words.workspace).string();
+  PINHOLE_TRY_VOID(add_shares(words, request));
   if (!words.user_data.empty()) request.user_data = fs::absolute(words.user_data).string();
   if (!words.memory.empty()) {
     PINHOLE_TRY(request.memory_mib, memory_mib(words.memory));
@@ -46,12 +73,13 @@ preflight::AcceleratorWish accelerator(const std::string& word) {
 }
 
 /// What the guest will write, whoever says so.
-void choose_workspace(const VmWords& words, preflight::PrepareOptions& options) {
+void choose_workspace(const VmWords& words, bool explicitly, preflight::PrepareOptions& options) {
   if (words.no_workspace) options.request.workspace.reset();
+  if (words.no_workspace && !words.read_only) options.request.read_only.reset();
   const bool nobody_says = !words.no_workspace && !options.request.workspace;
   if (nobody_says && words.chosen_by_folder)
     options.request.workspace = fs::current_path().string();
-  options.workspace_explicit = !words.workspace.empty();
+  options.workspace_explicit = explicitly;
 }
 
 std::string image_name(const VmWords& words, const preflight::PrepareOptions& options) {
@@ -70,10 +98,14 @@ void add_vm_words(CLI::App& command, VmWords& words) {
   command.add_option("--cpus", words.cpus, "virtual processors (default: 1)")
       ->check(CLI::Range(1, 64));
   command.add_option("--memory", words.memory, "memory, as in 512MiB or 2GiB (default: 1GiB)");
-  auto* workspace = command.add_option("-w,--workspace", words.workspace,
-                                       "the folder that the guest sees at /workspace");
-  command.add_flag("--no-workspace", words.no_workspace, "none, whatever pinhole.yaml says")
-      ->excludes(workspace);
+  repeatable(command.add_option(
+      "-w,--workspace", words.shares,
+      "FOLDER[:GUEST][:ro]: a folder that the guest sees, at /workspace unless told"));
+  command.add_flag("--ro", words.read_only, "the guest cannot write to the workspace");
+  command.add_flag("--no-workspace", words.no_workspace, "none, whatever pinhole.yaml says");
+  repeatable(command.add_option(
+      "--cache", words.caches,
+      "NAME[:GUEST]: a volume of this project's that is kept; npm, pip, cargo and go are known"));
   command
       .add_option("--guard", words.guard,
                   "files of the workspace that this host would run: off, warn (default) or strict")
@@ -101,8 +133,10 @@ Result<preflight::PrepareOptions> vm_options(const VmWords& words, const std::st
                                              const config::Paths& paths) {
   preflight::PolicySources sources{.project = project_file(words.config, words.no_config)};
   for (const std::string& file : words.policies) sources.session.emplace_back(file);
-  if (!words.workspace.empty()) sources.workspace = words.workspace;
-  if (words.workspace.empty() && words.chosen_by_folder) sources.workspace = fs::current_path();
+  PINHOLE_TRY(auto request, request_of(words));
+  const bool explicitly = request.workspace.has_value();
+  if (explicitly) sources.workspace = *request.workspace;
+  if (!explicitly && words.chosen_by_folder) sources.workspace = fs::current_path();
   if (!words.trust.empty()) sources.trusted_hash = words.trust;
   if (!flags.empty())
     sources.session_texts.push_back({.layer = "session", .name = "flags", .text = flags});
@@ -110,10 +144,9 @@ Result<preflight::PrepareOptions> vm_options(const VmWords& words, const std::st
   PINHOLE_TRY(options.policies, preflight::gather_policies(paths, sources));
   for (const std::string& warning : options.policies.warnings)
     print_note("note: " + printable(warning));
-  PINHOLE_TRY(auto request, request_of(words));
   options.request = config::merged(std::move(request), options.policies.project_request);
   if (sources.project) options.folder = fs::absolute(*sources.project).parent_path();
-  choose_workspace(words, options);
+  choose_workspace(words, explicitly, options);
   options.capture = !words.no_capture;
   options.accelerator = accelerator(words.accel);
   if (!options.request.disk) {

@@ -13,10 +13,10 @@
 namespace pinhole::cli {
 
 struct VmWords {
-  std::string image, disk, memory, workspace, user_data, config, trust, accel = "auto", guard, boot;
-  std::vector<std::string> policies;
+  std::string image, disk, memory, user_data, config, trust, accel = "auto", guard, boot;
+  std::vector<std::string> policies, shares, caches;
   unsigned cpus = 0;
-  bool no_workspace = false, no_config = false, no_capture = false;
+  bool no_workspace = false, read_only = false, no_config = false, no_capture = false;
   /// Where neither a flag nor a file says: the current folder as the workspace, and an image that suits
   /// what lies in it.
   bool chosen_by_folder = false;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/vm_file.h"
 
+#include <algorithm>
+
 #include "yaml/mapping_reader.h"
 #include "yaml/yaml.h"
 
@@ -32,6 +34,15 @@ Result<VmRequest> parse_vm_request(std::string_view text, std::string_view sourc
   if (const auto boot = reader.optional_choice("boot", {"auto", "efi", "direct"}))
     request.boot = parse_boot_wish(*boot);
   request.workspace = reader.optional_string("workspace");
+  request.read_only = reader.optional_bool("read_only");
+  for (const std::string& word : reader.string_list("cache")) {
+    auto wish = parse_cache_wish(word);
+    if (wish) {
+      request.caches.push_back(*std::move(wish));
+    } else {
+      reader.report(vm->find("cache")->key_mark, wish.error().message);
+    }
+  }
   request.user_data = reader.optional_string("user_data");
   if (const auto level = reader.optional_choice("guard", {"off", "warn", "strict"}))
     request.guard = parse_guard_level(*level);
@@ -59,6 +70,11 @@ VmRequest merged(VmRequest flags, const VmRequest& file) {
   if (!flags.workspace) {
     flags.workspace = file.workspace;
     flags.workspace_from_project = file.workspace_from_project;
+  }
+  if (!flags.read_only) flags.read_only = file.read_only;
+  for (const CacheWish& cache : file.caches) {
+    if (std::ranges::find(flags.caches, cache.name, &CacheWish::name) == flags.caches.end())
+      flags.caches.push_back(cache);
   }
   if (!flags.user_data) {
     flags.user_data = file.user_data;

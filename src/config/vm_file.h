@@ -8,6 +8,8 @@
 //     memory: 2GiB
 //     boot: efi              # auto (default), efi, direct: docs/boot.md
 //     workspace: .           # the folder of this file, or one below it
+//     read_only: true        # the workspace: the guest cannot write to it
+//     cache: [npm, pip]      # volumes that are kept: docs/workspace.md
 //     user_data: seed.yaml   # cloud-init user-data
 //     guard: strict          # off, warn (default), strict: docs/workspace.md
 //   egress: …
@@ -20,9 +22,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "config/guard_level.h"
+#include "config/share.h"
 
 namespace pinhole::config {
 
@@ -40,8 +44,12 @@ struct VmRequest {
   std::optional<std::uint64_t> memory_mib;
   std::optional<BootWish> boot;
   std::optional<std::string> workspace;
+  std::optional<bool> read_only;  // the workspace
   std::optional<std::string> user_data;
   std::optional<GuardLevel> guard;
+  /// Beside the workspace; flags' alone, since a project's file reaches no further than its folder.
+  std::vector<ShareWish> shares = {};
+  std::vector<CacheWish> caches = {};
   /// Whether a path above is a project file's word, which reaches no further than its folder; a
   /// flag's may name anything.
   bool disk_from_project = false;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/printable.h"
+#include "config/share.h"
 #include "sys/files.h"
 
 namespace pinhole::preflight {
@@ -156,7 +157,8 @@ void move_to_quarantine(std::vector<GuardFinding>& findings, const GuestDir& wor
   }
 }
 
-std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most) {
+std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most,
+                                         std::size_t most_bytes) {
   std::set<std::string> mounts;
   std::vector<std::string> names;
   std::size_t bytes = 0;
@@ -165,7 +167,7 @@ std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most
     for (fs::path path = name.path; !path.empty(); path = path.parent_path())
       mounts.insert(path.string());
     bytes += name.path.size();
-    if (mounts.size() > most || bytes > kMostMountBytes) break;
+    if (mounts.size() > most || bytes > most_bytes) break;
     names.push_back(name.path);
   }
   return names;
@@ -213,10 +215,24 @@ Result<std::optional<GuardOutcome>> close_guard(const fs::path& file, const fs::
   return outcome;
 }
 
-fs::path quarantine_folder(const config::Paths& paths, std::string_view vm) {
+fs::path guard_snapshot(const config::VmPaths& vm, std::string_view tag) {
+  if (tag == config::kWorkspaceTag) return vm.guard_snapshot;
+  return vm.guard_snapshot.parent_path() / fmt::format("guard-{}.json", tag);
+}
+
+std::vector<GuardPlace> guard_places(const config::Paths& paths, const config::VmPaths& vm_paths,
+                                     std::string_view vm) {
   std::string time = now_text();
   std::erase(time, ':');
-  return paths.state / "quarantine" / fmt::format("{}-{}", vm, time);
+  const fs::path quarantine = paths.state / "quarantine";
+  std::vector<GuardPlace> out = {{.snapshot = vm_paths.guard_snapshot,
+                                  .quarantine = quarantine / fmt::format("{}-{}", vm, time)}};
+  for (std::size_t number = 1; number <= config::kMostShares; ++number) {
+    const std::string tag = config::share_tag(number);
+    out.push_back({.snapshot = guard_snapshot(vm_paths, tag),
+                   .quarantine = quarantine / fmt::format("{}-{}-{}", vm, time, tag)});
+  }
+  return out;
 }
 
 std::vector<std::string> guard_lines(const GuardOutcome& outcome) {

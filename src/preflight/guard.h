@@ -56,7 +56,8 @@ void move_to_quarantine(std::vector<GuardFinding>& findings, const sys::GuestDir
 /// plan, which has them in hexadecimal, is read with a limit (config::kLargestConfigFile).
 inline constexpr std::size_t kMostMounts = 5'000;
 inline constexpr std::size_t kMostMountBytes = 256 << 10;
-std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most = kMostMounts);
+std::vector<std::string> read_only_names(const GuardScan& scan, std::size_t most = kMostMounts,
+                                         std::size_t most_bytes = kMostMountBytes);
 
 /// The first name that the guest is to have read-only and that is a file with another name (a hard link), by which it may be
 /// able to change it; nullptr where there is none.
@@ -77,8 +78,15 @@ struct GuardOutcome {
 Result<std::optional<GuardOutcome>> close_guard(const std::filesystem::path& file,
                                                 const std::filesystem::path& quarantine);
 
-/// Where what a VM left is moved: a folder of its own each time.
-std::filesystem::path quarantine_folder(const config::Paths& paths, std::string_view vm);
+/// Each share that the guest can write to has a snapshot of its own: guard.json is the workspace's.
+std::filesystem::path guard_snapshot(const config::VmPaths& vm, std::string_view tag);
+struct GuardPlace {
+  std::filesystem::path snapshot;    // there, while its guard is open
+  std::filesystem::path quarantine;  // where what was found is moved: a folder of its own each time
+};
+/// Of all shares that a VM may have had.
+std::vector<GuardPlace> guard_places(const config::Paths& paths, const config::VmPaths& vm_paths,
+                                     std::string_view vm);
 
 /// Lines for people; foreign names in them are printable. Empty when there is nothing to tell.
 std::vector<std::string> guard_lines(const GuardOutcome& outcome);

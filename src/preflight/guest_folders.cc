@@ -23,7 +23,8 @@ GuestFolders GuestFolders::of(const config::Paths& paths, const std::vector<fs::
   for (const auto& entry : fs::directory_iterator(paths.vms, error)) {  // open: our own folder
     const auto text = sys::read_file(entry.path() / "plan.json", config::kLargestConfigFile);
     const auto plan = text ? config::parse_vm_plan(*text) : std::unexpected(text.error());
-    if (plan && plan->workspace) out.folders_.push_back(*plan->workspace);
+    if (!plan) continue;
+    for (const config::Share& share : plan->shares) out.folders_.push_back(share.host);
   }
   for (const fs::path& folder : more) {
     fs::path real = fs::canonical(folder, error);

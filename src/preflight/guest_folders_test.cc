@@ -58,7 +58,7 @@ TEST_F(Guests, APathStopsBeingResolvedWhereAGuestWrites) {
 TEST_F(Guests, WorkspacesOfEveryVmAreAmongThem) {
   config::VmPlan plan;
   plan.name = "web";
-  plan.workspace = fs::canonical(at("home"));
+  plan.shares = {{.tag = "share-1", .host = fs::canonical(at("home")), .guest = "/data"}};
   plan.disk.path = "/d";
   put("state/vms/web/plan.json", config::to_json(plan));
   put("state/vms/broken/plan.json", "{");

@@ -393,7 +393,7 @@ TEST_F(Preparing, GuardsTheWorkspaceAndTellsWhatARunLeftThatNobodyEnded) {
   const auto prepare = [&] {
     auto prepared = prepare_vm(paths(), options);
     EXPECT_TRUE(prepared) << prepared.error().message;
-    return std::pair(prepared->plan.guarded, prepared->notes);
+    return std::pair(prepared->plan.workspace()->guarded, prepared->notes);
   };
   using testing::ElementsAre;
   using testing::IsEmpty;

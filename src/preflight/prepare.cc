@@ -19,9 +19,8 @@
 #include "preflight/guest_folders.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/project_path.h"
-#include "preflight/subordinate_ids.h"
+#include "preflight/shares.h"
 #include "preflight/tools.h"
-#include "preflight/workspace.h"
 #include "qemu/firmware.h"
 #include "sys/files.h"
 #include "sys/host_confinement.h"
@@ -68,6 +67,7 @@ Error with_default_fix(Error error, std::string fix) {
 GuestFolders guest_folders(const config::Paths& paths, const PrepareOptions& options) {
   std::vector<fs::path> more;
   if (options.request.workspace) more.push_back(options.folder / *options.request.workspace);
+  for (const config::ShareWish& share : options.request.shares) more.emplace_back(share.host);
   const bool has_project = std::ranges::any_of(
       options.policies.files, [](const PolicyFile& file) { return file.layer == "project"; });
   if (has_project) more.push_back(options.folder);
@@ -180,36 +180,6 @@ Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& op
   return {};
 }
 
-Result<void> choose_workspace(const config::Paths& paths, const PrepareOptions& options,
-                              const sys::User& user, Draft& draft) {
-  if (!options.request.workspace) return {};
-  fs::path folder = options.folder / *options.request.workspace;
-  if (options.request.workspace_from_project) {
-    PINHOLE_TRY(folder, path_in_project(options.folder, *options.request.workspace, "workspace"));
-  }
-  PINHOLE_TRY(const Workspace workspace,
-              check_workspace(folder, options.workspace_explicit, user, paths));
-  PINHOLE_TRY(draft.plan.virtiofsd, find_virtiofsd());
-  PINHOLE_TRY(const sys::HostConfinement host, sys::probe_host_confinement());
-  if (!host.namespaces) {
-    return fail(Error{
-        .message = fmt::format("cannot share {}: this host refuses user namespaces, without which "
-                               "the file daemon could not be confined to the workspace",
-                               workspace.path.string()),
-        .details = {host.namespaces_problem},
-        .fix = "pinhole doctor says how to allow them; or start without it: --no-workspace"});
-  }
-  if (auto ids = check_subordinate_ids(user); !ids) return std::unexpected(std::move(ids).error());
-  draft.plan.workspace = workspace.path;
-  draft.plan.workspace_markers = options.markers;
-  draft.plan.guard = options.request.guard.value_or(config::GuardLevel::warn);
-  for (const std::string& name : workspace.credentials) {
-    draft.notes.push_back(fmt::format("the guest will see {}, which looks like a credential",
-                                      (workspace.path / name).string()));
-  }
-  return {};
-}
-
 Result<void> check_efi_vars(const PrepareOptions& options, const Draft& draft) {
   std::error_code error;
   const fs::path& store = draft.paths.efi_vars;
@@ -240,7 +210,12 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
   const GuestFolders guests = guest_folders(paths, options);
   PINHOLE_TRY_VOID(read_user_data(options, guests, user, draft));
   PINHOLE_TRY_VOID(choose_disk(options, guests, draft));
-  PINHOLE_TRY_VOID(choose_workspace(paths, options, user, draft));
+  PINHOLE_TRY(draft.plan.shares, choose_shares(paths, options, user, draft.notes));
+  if (!draft.plan.shares.empty()) {
+    PINHOLE_TRY(draft.plan.virtiofsd, find_virtiofsd());
+  }
+  draft.plan.workspace_markers = options.markers && draft.plan.workspace() != nullptr;
+  draft.plan.guard = options.request.guard.value_or(config::GuardLevel::warn);
   PINHOLE_TRY_VOID(choose_boot(options, user, draft));
   PINHOLE_TRY_VOID(choose_machine(paths, options, draft));
   PINHOLE_TRY_VOID(check_efi_vars(options, draft));
@@ -343,30 +318,63 @@ Result<void> add_authority(const PrepareOptions& options, Draft& draft) {
 }
 
 /// What a run left that nobody ended (the host went down, say) is told now: from here on it was there before.
-Result<void> guard_workspace(const config::Paths& paths, Draft& draft) {
-  PINHOLE_TRY(const auto earlier,
-              close_guard(draft.paths.guard_snapshot, quarantine_folder(paths, draft.plan.name)));
-  if (earlier) {
+Result<void> close_guards(const config::Paths& paths, Draft& draft) {
+  for (const GuardPlace& place : guard_places(paths, draft.paths, draft.plan.name)) {
+    PINHOLE_TRY(const auto earlier, close_guard(place.snapshot, place.quarantine));
+    if (!earlier) continue;
     for (std::string& line : guard_lines(*earlier)) draft.notes.push_back(std::move(line));
   }
-  if (!draft.plan.workspace || draft.plan.guard == config::GuardLevel::off) return {};
-  PINHOLE_TRY(const GuardScan scan,
-              open_guard(*draft.plan.workspace, draft.plan.guard, draft.paths.guard_snapshot));
-  draft.plan.guarded = read_only_names(scan);
+  return {};
+}
+
+/// `part`: of what a plan has room for.
+Result<void> guard_share(const fs::path& snapshot, config::Share& share, std::size_t part,
+                         Draft& draft) {
+  PINHOLE_TRY(const GuardScan scan, open_guard(share.host, draft.plan.guard, snapshot));
+  share.guarded = read_only_names(scan, kMostMounts, part);
+  const std::string folder =
+      share.is_workspace() ? "the workspace" : printable(share.host.string());
   if (const GuardedName* linked = name_with_another(scan)) {
     draft.notes.push_back(fmt::format(
         "{} has another name (a hard link), by which the guest may be able to change it",
         printable(linked->path)));
   }
   const auto wanted = std::ranges::count_if(scan.names, &GuardedName::read_only);
-  if (std::cmp_less(draft.plan.guarded.size(), wanted)) {
-    draft.notes.emplace_back(
-        "not all of the workspace is guarded, only its upper folders: it has too many guarded "
-        "names");
+  if (std::cmp_less(share.guarded.size(), wanted)) {
+    draft.notes.push_back(fmt::format(
+        "not all of {} is guarded, only its upper folders: it has too many guarded names", folder));
   }
   for (const std::string& why : shortfalls(scan))
     draft.notes.push_back(
-        fmt::format("not all of the workspace is guarded: {}", printable(why, 400)));
+        fmt::format("not all of {} is guarded: {}", folder, printable(why, 400)));
+  return {};
+}
+
+/// Those that the guest can write to and the host looks into.
+Result<void> guard_shares(const config::Paths& paths, Draft& draft) {
+  PINHOLE_TRY_VOID(close_guards(paths, draft));
+  if (draft.plan.guard == config::GuardLevel::off) return {};
+  const auto is_guarded = [](const config::Share& share) {
+    return !share.read_only && !share.cache;
+  };
+  const auto guarded = std::ranges::count_if(draft.plan.shares, is_guarded);
+  for (config::Share& share : draft.plan.shares) {
+    if (!is_guarded(share)) continue;
+    PINHOLE_TRY_VOID(guard_share(guard_snapshot(draft.paths, share.tag), share,
+                                 kMostMountBytes / static_cast<std::size_t>(guarded), draft));
+  }
+  return {};
+}
+
+Result<void> make_caches(const Draft& draft) {
+  for (const config::Share& share : draft.plan.shares) {
+    if (!share.cache) continue;
+    PINHOLE_TRY_VOID(sys::make_private_dir(share.host.parent_path()));
+    // One that is there has the mode that an earlier guest gave it; nobody else gets as far as to it.
+    std::error_code error;
+    fs::create_directory(share.host, error);
+    if (error) return fail("cannot make {}: {}", share.host.string(), error.message());
+  }
   return {};
 }
 
@@ -385,7 +393,8 @@ Result<void> write_boot_files(const PrepareOptions& options, const Draft& draft)
 
 Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& options,
                              Draft& draft) {
-  PINHOLE_TRY_VOID(guard_workspace(paths, draft));
+  PINHOLE_TRY_VOID(make_caches(draft));
+  PINHOLE_TRY_VOID(guard_shares(paths, draft));
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
   PINHOLE_TRY_VOID(add_authority(options, draft));
   PINHOLE_TRY_VOID(write_boot_files(options, draft));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which folder may become a workspace: everything in it is the guest's to read and to change.
+// Which folder may be shared: everything in it is the guest's to read and to change.
 #pragma once
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -20,7 +21,9 @@ struct Workspace {
 
 /// `explicitly`: the user named the folder with a flag; then a home folder is his decision, but "/"
 /// and a folder with Pinhole's own state never are, nor one that virtiofsd's options cannot spell.
+/// `what` the folder is to be, for messages.
 Result<Workspace> check_workspace(const std::filesystem::path& folder, bool explicitly,
-                                  const sys::User& user, const config::Paths& paths);
+                                  const sys::User& user, const config::Paths& paths,
+                                  std::string_view what = "the workspace");
 
 }  // namespace pinhole::preflight

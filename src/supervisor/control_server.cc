@@ -111,6 +111,7 @@ json::object Supervisor::status() const {
   const sys::Confinement confinement = sys::rate(host_);
   json::array missing;
   for (const std::string& what : confinement.missing) missing.emplace_back(what);
+  const config::Share* workspace = plan_.workspace();
   const auto up =
       std::chrono::duration_cast<seconds>(std::chrono::steady_clock::now() - started_).count();
   return {{"ok", true},

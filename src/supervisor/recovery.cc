@@ -132,12 +132,13 @@ asio::awaitable<Result<void>> Supervisor::restart(std::string name) {
     const auto start = [this] { return start_vsockd(); };
     done = co_await replug(vsock_device(), start, &vsock_client_);
   } else {
-    const auto share = std::ranges::find_if(plan_.shares, [&](const config::Share& one) {
+    const auto found = std::ranges::find_if(plan_.shares, [&](const config::Share& one) {
       return process_name(kFileServer, one.tag) == name;
     });
-    PINHOLE_CHECK(share != plan_.shares.end());
-    const auto start = [this, share] { return start_share(*share); };
-    done = co_await replug(share_device(share->tag), start, &share_clients_[share->tag]);
+    PINHOLE_CHECK(found != plan_.shares.end());
+    const config::Share share = *found;  // a reload replaces the plan
+    const auto start = [this, share] { return start_share(share); };
+    done = co_await replug(share_device(share.tag), start, &share_clients_[share.tag]);
   }
   co_return done;
 }

@@ -11,6 +11,7 @@
 #include "supervisor/launch.h"
 #include "supervisor/machine_files.h"
 #include "supervisor/supervisor.h"
+#include "sys/readable.h"
 #include "sys/unix_socket.h"
 #include "sys/user.h"
 
@@ -23,7 +24,8 @@ using std::chrono::seconds;
 constexpr auto kPepReady = seconds(20);
 
 /// Order of start, whose reverse is the order of the end.
-constexpr std::array<std::string_view, 5> kOrder = {"pep", "vsockd", kFileServer, kFileGuard, "qemu"};
+constexpr std::array<std::string_view, 5> kOrder = {"pep", "vsockd", kFileServer, kFileGuard,
+                                                    "qemu"};
 
 asio::awaitable<void> run_link(std::shared_ptr<PepLink> link) { co_await link->run(); }
 asio::awaitable<void> run_line_link(std::shared_ptr<LineLink> link) { co_await link->run(); }
@@ -107,19 +109,20 @@ Result<void> Supervisor::start_share(const config::Share& share) {
   const auto uids = sys::subordinate_ids("/etc/subuid", user);
   const auto gids = sys::subordinate_ids("/etc/subgid", user);
   if (!uids || !gids) {
-    return fail(
-        Error{.message = fmt::format(
-                  "user \"{}\" has no subordinate ids, which the file daemon of a shared folder needs",
-                  user.name),
-              .fix = fmt::format("sudo usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST "
-                                 "{}   (a range that nobody has)",
-                                 user.name)});
+    return fail(Error{
+        .message = fmt::format(
+            "user \"{}\" has no subordinate ids, which the file daemon of a shared folder needs",
+            user.name),
+        .fix = fmt::format("sudo usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST "
+                           "{}   (a range that nobody has)",
+                           user.name)});
   }
   PINHOLE_TRY(auto socket, listen_and_connect(paths_.fs_socket));
   sys::set_blocking(socket.listener.get());
   const ShareIds ids{.user = user, .uids = *uids, .gids = *gids};
   PINHOLE_TRY(const Fd log, logs_.open());
-  PINHOLE_TRY(auto process, spawn(virtiofsd_command(plan_, share, ids, socket.listener.get(), log.get())));
+  PINHOLE_TRY(auto process,
+              spawn(virtiofsd_command(plan_, share, ids, socket.listener.get(), log.get())));
   // One guard for each virtiofsd: QEMU speaks with the guard, which speaks with virtiofsd.
   const std::string guard_name = process_name(kFileGuard, share.tag);
   std::erase_if(children_, [&](const auto& child) { return child->name == guard_name; });
@@ -172,9 +175,7 @@ Result<sys::Process> Supervisor::spawn(sys::Command command) const {
 void Supervisor::add_child(std::string name, sys::Process process) {
   status_->line(fmt::format("{}: started, pid {}", name, process.pid()));
   asio::co_spawn(io_, watch(name, process.pidfd()), asio::detached);
-  const auto rank = [](std::string_view of) {
-    return std::ranges::find(kOrder, process_kind(of));
-  };
+  const auto rank = [](std::string_view of) { return std::ranges::find(kOrder, process_kind(of)); };
   const auto before = std::ranges::find_if(
       children_, [&](const auto& other) { return rank(other->name) > rank(name); });
   auto child =
@@ -192,8 +193,7 @@ Supervisor::Child* Supervisor::find_child(std::string_view name) const {
 
 asio::awaitable<void> Supervisor::watch(std::string name, int pidfd) {
   // A copy: the Process keeps its own.
-  asio::posix::stream_descriptor descriptor(io_, ::fcntl(pidfd, F_DUPFD_CLOEXEC, 0));
-  co_await descriptor.async_wait(asio::posix::stream_descriptor::wait_read, as_result);
+  co_await sys::until_readable(Fd(::fcntl(pidfd, F_DUPFD_CLOEXEC, 0)));
   child_ended(name);
 }
 

@@ -99,13 +99,14 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
   plan.name = "web";
   plan.qemu = "/usr/bin/qemu";
   plan.virtiofsd = "/usr/lib/qemu/virtiofsd";
-  plan.workspace = "/w,source=\\etc";
+  plan.shares = {{.tag = "workspace", .host = "/w,source=\\etc", .guest = "/workspace"},
+                 {.tag = "share-1", .host = "/d", .guest = "/d", .read_only = true}};
   const auto paths = config::vm_paths(
       {.images = "/i", .vms = "/v", .state = "/s", .runtime = "/r", .config = "/c"}, "web");
-  const WorkspaceIds ids{
+  const ShareIds ids{
       .user = {.uid = 1000, .gid = 1000}, .uids = {100000, 65536}, .gids = {100000, 65536}};
   const std::vector<sys::Command> shut = {vsockd_command("/x", plan, paths, {}),
-                                          virtiofsd_command(plan, ids, 5, 6),
+                                          virtiofsd_command(plan, plan.shares[0], ids, 5, 6),
                                           qemu_command(plan, {}, {}), fsguard_command("/x", {})};
   for (const auto& command : shut) {
     EXPECT_TRUE(command.isolation.user && command.isolation.network && command.isolation.ipc)

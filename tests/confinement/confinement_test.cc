@@ -105,7 +105,7 @@ class Attack : public testing::Test {
     plan_.name = "web";
     plan_.qemu = plan_.virtiofsd = PROBE;
     plan_.disk = {.path = vm_.disk, .format = config::DiskFormat::qcow2};
-    plan_.workspace = home_ / "project";
+    plan_.shares = {{.tag = "workspace", .host = home_ / "project", .guest = "/workspace"}};
     plan_.policy = {{.layer = "session", .path = home_ / "policy.yaml", .name = "policy.yaml"}};
     for (const auto& path : {home_ / "docker.sock", vm_.control_socket, vm_.door_socket,
                              vm_.hello_socket, vm_.guest_base})
@@ -137,12 +137,13 @@ class Attack : public testing::Test {
         const auto uids = sys::subordinate_ids("/etc/subuid", user);
         const auto gids = sys::subordinate_ids("/etc/subgid", user);
         EXPECT_TRUE(uids && gids) << "the user running this test has no subordinate ids";
-        return virtiofsd_command(plan_, {.user = user, .uids = *uids, .gids = *gids}, log, log);
+        return virtiofsd_command(plan_, plan_.shares.front(),
+                                 {.user = user, .uids = *uids, .gids = *gids}, log, log);
       }
       case Role::qemu: {
         sys::Command command =
             qemu_command(plan_, files_,
-                         {.qmp = log, .console = log, .vsock = log, .workspace = log, .log = log});
+                         {.qmp = log, .console = log, .vsock = log, .shares = {log}, .log = log});
         return command;
       }
     }

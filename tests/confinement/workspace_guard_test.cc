@@ -32,13 +32,13 @@ class GuardedWorkspace : public testing::Test {
     for (const char* path : {"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"})
       if (fs::exists(path)) plan_.virtiofsd = path;
     ASSERT_FALSE(plan_.virtiofsd.empty()) << "virtiofsd is missing";
-    plan_.workspace = work_;
+    share_ = {.tag = "workspace", .host = work_, .guest = "/workspace"};
     for (const char* name : {".git/HEAD", ".git/config", ".git/hooks/pre-commit", ".envrc", "file",
                              "packages/a/.git/config", "packages/a/.git/objects/x", "dir/x"}) {
       fs::create_directories((work_ / name).parent_path());
       std::ofstream(work_ / name) << "mine";
     }
-    plan_.guarded = {".git/config", ".git/hooks", ".envrc", "packages/a/.git/config"};
+    share_.guarded = {".git/config", ".git/hooks", ".envrc", "packages/a/.git/config"};
     start();
   }
 
@@ -50,7 +50,7 @@ class GuardedWorkspace : public testing::Test {
     const Fd listener = sys::listen_unix(folder_.path() / "sock").value();
     sys::set_blocking(listener.get());
     const Fd log(::open("/dev/null", O_WRONLY | O_CLOEXEC));
-    sys::Command command = virtiofsd_command(plan_, {.user = user, .uids = *uids, .gids = *gids},
+    sys::Command command = virtiofsd_command(plan_, share_, {.user = user, .uids = *uids, .gids = *gids},
                                              listener.get(), log.get());
     command.isolation = sys::available_here(std::move(command.isolation)).value();
     process_.emplace(sys::spawn(command).value());
@@ -97,6 +97,7 @@ class GuardedWorkspace : public testing::Test {
   sys::TempDir folder_ = sys::TempDir::make().value();
   fs::path work_ = fs::canonical(folder_.path()) / "work";
   config::VmPlan plan_;
+  config::Share share_;
   std::optional<sys::Process> process_;
   Fd client_;
   pid_t server_ = 0;
