@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "sys/files.h"
+#include "sys/readable.h"
 #include "sys/session_child.h"
 
 namespace pinhole::agent {
@@ -25,8 +26,7 @@ asio::awaitable<std::string> finish(std::shared_ptr<sys::SessionChild> child) {
     if (error) break;
     if (said.size() < kOutputBytes) said.append(piece.data(), n);
   }
-  asio::posix::stream_descriptor pidfd(executor, ::fcntl(child->pidfd().get(), F_DUPFD_CLOEXEC, 0));
-  co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, as_result);
+  co_await sys::until_readable(Fd(::fcntl(child->pidfd().get(), F_DUPFD_CLOEXEC, 0)));
   co_return said;
 }
 

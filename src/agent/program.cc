@@ -9,6 +9,8 @@
 #include <array>
 #include <utility>
 
+#include "sys/readable.h"
+
 namespace pinhole::agent {
 namespace {
 
@@ -26,6 +28,8 @@ constexpr milliseconds kHangUpLimit{500};
 constexpr milliseconds kReapLimit{5000};
 constexpr std::size_t kErrorBytes = 4096;
 
+Fd copy_of(const Fd& fd) { return Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)); }
+
 std::shared_ptr<stream_descriptor> adopt(const asio::any_io_executor& executor, Fd& fd) {
   if (!fd) return nullptr;
   auto stream = std::make_shared<stream_descriptor>(executor, fd.release());
@@ -41,8 +45,7 @@ struct Program {
         cgroup(std::move(born_in)),
         child(std::move(started)),
         output(adopt(executor, child.output)),
-        errors(adopt(executor, child.errors)),
-        pidfd(executor, ::fcntl(child.pidfd().get(), F_DUPFD_CLOEXEC, 0)) {
+        errors(adopt(executor, child.errors)) {
     channel->input.assign(child.input.release());
     if (child.terminal) channel->input_kind = InputKind::terminal;
   }
@@ -52,14 +55,13 @@ struct Program {
   sys::SessionChild child;
   std::shared_ptr<stream_descriptor> output;
   std::shared_ptr<stream_descriptor> errors;  // none with a terminal
-  stream_descriptor pidfd;
   std::string collected;
 };
 using Shared = std::shared_ptr<Program>;
 
 /// Leaves the leader unreaped, so that its number stays its own.
 asio::awaitable<void> await_end(Shared program) {
-  co_await program->pidfd.async_wait(stream_descriptor::wait_read, as_result);
+  co_await sys::until_readable(copy_of(program->child.pidfd()));
   program->channel->end();
   error_code ignored;
   program->output->cancel(ignored);
@@ -130,32 +132,20 @@ asio::awaitable<void> watch(Shared program, milliseconds limit) {
   co_await watch_idle(program->channel, limit.count() > 0 ? limit : kNever);
 }
 
-/// pidfd readable; a type that with_deadline() takes.
-asio::awaitable<bool> await_pidfd(Shared program) {
-  co_await program->pidfd.async_wait(stream_descriptor::wait_read, as_result);
-  co_return true;
-}
-
 asio::awaitable<void> kill_all(Shared program) {
   error_code ignored;
   if (program->child.terminal) {
     program->child.terminal.reset();
     program->channel->input.close(ignored);
     program->output->close(ignored);
-    co_await with_deadline(await_pidfd(program), kHangUpLimit);
+    co_await with_deadline(sys::until_readable(copy_of(program->child.pidfd())), kHangUpLimit);
   }
   // The cgroup has all that made sessions of their own; the session also what moved to another
   // cgroup, as a login inside does.
   if (program->cgroup) program->cgroup->kill();
   program->child.kill_session();
-  co_await with_deadline(await_pidfd(program), kReapLimit);
+  co_await with_deadline(sys::until_readable(copy_of(program->child.pidfd())), kReapLimit);
   program->child.reap();
-}
-
-/// Readable; a type that with_deadline() takes.
-asio::awaitable<bool> await_report(std::shared_ptr<stream_descriptor> report) {
-  co_await report->async_wait(stream_descriptor::wait_read, as_result);
-  co_return true;
 }
 
 }  // namespace
@@ -167,9 +157,8 @@ asio::awaitable<std::optional<Result<ProgramEnd>>> run_program(
   if (cgroup) command.cgroup = cgroup->get();
   auto child = sys::spawn_session(command);
   if (!child) co_return fail(std::move(child).error());
-  const auto report = std::make_shared<stream_descriptor>(
-      executor, ::fcntl(child->report.get(), F_DUPFD_CLOEXEC, 0));
-  const auto reported = co_await with_deadline(await_report(report), kStartLimit);
+  const auto reported =
+      co_await with_deadline(sys::until_readable(copy_of(child->report)), kStartLimit);
   if (!reported) co_return fail("the program could not be started in time");
   if (auto started = child->started(command); !started) {
     co_return fail(std::move(started).error());

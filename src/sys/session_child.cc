@@ -318,10 +318,12 @@ Result<void> SessionChild::started(const SessionCommand& command) {
   do {
     n = ::read(report.get(), &failure, sizeof(failure));
   } while (n < 0 && errno == EINTR);
+  const int error = errno;
   report.reset();
   if (n == 0) return {};  // closed by execve
   if (n == static_cast<ssize_t>(sizeof(failure))) return fail(error_of(command, failure));
-  return fail(Error{.message = "a process died before it became a program", .code = "failed"});
+  const std::string why = n < 0 ? errno_text(error) : "it said too little";
+  return fail(Error{.message = "how a new process fares is not known: " + why, .code = "failed"});
 }
 
 Result<SessionChild> spawn_session(const SessionCommand& command) {
