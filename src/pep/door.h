@@ -32,7 +32,8 @@ struct Times {
   std::chrono::milliseconds first_byte{
       300'000};  // from the request's last byte; models think for minutes
   std::chrono::milliseconds total{std::chrono::hours(24)};
-  std::chrono::milliseconds client_hello{10'000};
+  // From CONNECT to the end of the handshake: an emulated JVM thinks for seconds in between.
+  std::chrono::milliseconds client_hello{30'000};
   std::chrono::milliseconds linger{
       2'000};  // a refused sender's remaining bytes are read for this long
   std::chrono::milliseconds grace{2'000};  // running exchanges get this long at the end
