@@ -3,18 +3,19 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor image seed trust policy pep vsockd supervise version"
+_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor image cache seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
+  [cache]="ls rm"
   [seed]="build inspect"
   [policy]="check explain test reload"
   [audit]="tail query verify"
 )
 declare -gA _pinhole_options=(
   [demo]="--json --keep --accel"
-  [up]="--image --disk --cpus --memory --workspace --no-workspace --no-markers --guard --no-capture --policy --config --no-config --trust
+  [up]="--image --disk --cpus --memory --workspace --ro --no-workspace --cache --no-markers --guard --no-capture --policy --config --no-config --trust
         --user-data --fetch --boot --accel --reset-efi-vars --quiet"
-  [run]="--use --allow --secret --env --timeout --keep --no-terminal --image --cpus --memory --workspace --no-workspace --guard
+  [run]="--use --allow --secret --env --timeout --keep --no-terminal --image --cpus --memory --workspace --ro --no-workspace --cache --guard
         --no-capture --policy --config --no-config --trust --boot --accel"
   [shell]="--root --env"
   [forward]=""
@@ -36,6 +37,9 @@ declare -gA _pinhole_options=(
   ["image ls"]="--json"
   ["image inspect"]="--json"
   ["image rm"]=""
+  [cache]=""
+  ["cache ls"]="--json"
+  ["cache rm"]=""
   [seed]=""
   ["seed build"]="--output --image-hash --instance-id --hostname"
   ["seed inspect"]="--json"
@@ -72,6 +76,7 @@ _pinhole_value() {
     "policy "*" --vm") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "up --boot" | "run --boot") _pinhole_offer -W "auto efi direct" ;;
     *" --guard") _pinhole_offer -W "off warn strict" ;;
+    "up --cache" | "run --cache") _pinhole_offer -W "npm pip cargo go" ;;
     "up --image" | "run --image") _pinhole_offer -W "base node python full chromium $(_pinhole_names image ls)" ;;
     "up --workspace" | "up -w" | "run --workspace" | "run -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
     "run --"policy | "run --"config | "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "pep --"token-file | "pep --"placeholders | "vsockd --"socket | \
@@ -122,6 +127,7 @@ _pinhole() {
     up | down | rm | status | logs | exec | shell | forward | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "image build") _pinhole_offer_files -f -W "base node python full chromium" ;;
     "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
+    "cache rm") _pinhole_offer -W "$(_pinhole_names cache ls)" ;;
     "seed build" | "seed inspect" | cp) _pinhole_offer_files -f ;;
     trust) _pinhole_offer_files -d ;;
     "policy check" | "policy test") _pinhole_offer_files -f ;;

@@ -5,6 +5,7 @@
 
 #include "agent/hello_client.h"
 #include "agent/test_host.h"
+#include "agent/workspace_watch.h"
 #include "base/sha256.h"
 
 namespace pinhole::agent {
@@ -127,6 +128,47 @@ TEST_F(HelloTest, AWorkspaceWhoseDeviceWasReplacedIsMountedAgainAndReported) {
   EXPECT_EQ(sys::read_file(asked, 1000).value(),
             fmt::format("workspace-check {0}\nworkspace-mount {0}\nworkspace-check {0}\n",
                         settings->workspace.string()));
+}
+
+TEST_F(HelloTest, OfSeveralSharesTheOneThatAnswersNoMoreIsMountedAgain) {
+  const auto folder = dir.path() / "data";
+  put("proc/self/mounts", "workspace " + settings->workspace.string() + " virtiofs rw 0 0\n");
+  const auto drivers = settings->root / "sys/bus/virtio/drivers/virtiofs";
+  std::filesystem::create_directories(drivers);
+  std::filesystem::create_symlink("old", drivers / "virtio3");
+  std::filesystem::create_symlink("old", drivers / "virtio4");
+  // The workspace's server answers, the other does once it is mounted again.
+  const auto asked = dir.path() / "asked", broken = dir.path() / "broken";
+  const auto self = dir.path() / "self";
+  ASSERT_TRUE(sys::write_file_atomic(
+      self,
+      fmt::format("#!/bin/sh\necho $* >> {0}\n[ $1 != workspace-mount ] || rm {1}\n"
+                  "[ $1$2 != workspace-look{2} ] || [ ! -e {1} ]\n",
+                  asked.string(), broken.string(), folder.string()),
+      0700));
+  settings->self = self.string();
+  settings->workspace_poll = std::chrono::milliseconds(1);
+  asio::io_context io;
+  auto journal = std::make_shared<Journal>(io.get_executor());
+  const std::vector<wire::Mount> shares = {
+      {.tag = "workspace", .path = settings->workspace.string()},
+      {.tag = "share-1", .path = folder.string(), .read_only = true}};
+  asio::co_spawn(io, watch_shares(settings, shares, "n-1", journal), asio::detached);
+  io.poll();
+  ASSERT_TRUE(sys::write_file_atomic(broken, ""));
+  // While one is missing nothing is done.
+  std::filesystem::create_symlink("new", drivers / "next");
+  std::filesystem::remove(drivers / "virtio4");
+  io.run_for(std::chrono::milliseconds(10));
+  EXPECT_FALSE(std::filesystem::exists(asked));
+  std::filesystem::rename(drivers / "next", drivers / "virtio4");
+  while (journal->entries().empty()) io.run_one_for(std::chrono::seconds(1));
+  const auto stage = std::get<wire::Stage>(journal->entries().front());
+  EXPECT_EQ(stage.detail, "virtiofs at " + folder.string() + ", mounted again (1)");
+  EXPECT_EQ(sys::read_file(asked, 1000).value(),
+            fmt::format("workspace-look {1}\nworkspace-look {0}\nworkspace-mount {0} share-1 ro\n"
+                        "workspace-look {0}\n",
+                        folder.string(), settings->workspace.string()));
 }
 
 TEST_F(HelloTest, AWholeBootIsReportedInOrderWithItsMarkers) {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "agent/boot.h"
@@ -10,6 +11,7 @@
 #include "agent/exchange.h"
 #include "agent/fetch_command.h"
 #include "agent/settings.h"
+#include "agent/shares.h"
 #include "agent/url.h"
 #include "agent/workspace.h"
 #include "sys/files.h"
@@ -192,6 +194,36 @@ TEST(Workspace, ANonceGoesInAndComesBackAndIsGone) {
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
   EXPECT_EQ(check_workspace("/nonexistent", "n1").error().message,
             "cannot create a file in /nonexistent: No such file or directory");
+}
+
+TEST(Shares, TheWorkspaceIsOneEvenWhereOnlyItsUnitKnows) {
+  const Settings settings;
+  EXPECT_TRUE(shares_of({.nonce = "n"}, settings).empty());
+  const wire::Mount data{.tag = "share-1", .path = "/data", .read_only = true};
+  const wire::Mount workspace{.tag = "workspace", .path = "/workspace"};
+  EXPECT_THAT(shares_of({.nonce = "n", .workspace = true, .mounts = {data}}, settings),
+              testing::ElementsAre(workspace, data));
+  EXPECT_THAT(shares_of({.nonce = "n", .workspace = true, .mounts = {workspace, data}}, settings),
+              testing::ElementsAre(workspace, data));
+}
+
+TEST(Shares, FoldersOnTheWayAreMadeAndAFileInTheWayIsTold) {
+  const auto dir = sys::TempDir::make().value();
+  ASSERT_TRUE(make_folders(dir.path() / "a/b/c"));
+  EXPECT_TRUE(std::filesystem::is_directory(dir.path() / "a/b/c"));
+  ASSERT_TRUE(make_folders(dir.path() / "a/b/c"));
+  ASSERT_TRUE(sys::write_file_atomic(dir.path() / "file", ""));
+  const auto path = dir.path() / "file/x";
+  EXPECT_EQ(make_folders(path).error().message,
+            "cannot make " + path.string() + ": Not a directory");
+}
+
+TEST(Workspace, LookingWritesNothing) {
+  const auto dir = sys::TempDir::make().value();
+  EXPECT_TRUE(look_at_share(dir.path()));
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+  EXPECT_EQ(look_at_share("/nonexistent").error().message,
+            "cannot look at /nonexistent: No such file or directory");
 }
 
 TEST(Workspace, AMarkerReplacesWhatLiesThereAndFollowsNoLink) {

@@ -129,9 +129,9 @@ Result<void> mount_share_again(const wire::Mount& mount) {
 }
 
 int run_workspace_helper(const std::vector<std::string>& args) {
-  Result<void> done =
-      fail("workspace-check FOLDER NONCE, workspace-look FOLDER, workspace-mount FOLDER TAG ro|rw "
-           "or workspace-place FOLDER NAME");
+  Result<void> done = fail(
+      "workspace-check FOLDER NONCE, workspace-look FOLDER, workspace-mount FOLDER TAG ro|rw "
+      "or workspace-place FOLDER NAME");
   if (args.size() == 3 && args[0] == "workspace-check") {
     done = check_workspace(args[1], args[2]);
   } else if (args.size() == 2 && args[0] == "workspace-look") {

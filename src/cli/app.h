@@ -59,6 +59,7 @@ void add_verify(Commands& commands);
 void add_doctor(Commands& commands);
 void add_exec(Commands& commands);
 void add_image(Commands& commands);
+void add_cache(Commands& commands);
 void add_seed(Commands& commands);
 void add_trust(Commands& commands);
 void add_policy(Commands& commands);

@@ -120,31 +120,29 @@ TEST(Trust, DamagedStoreIsAnError) {
 }
 
 VmPlan sample_plan() {
-  return {.name = "web",
-          .image = "base",
-          .image_sha256 = "ab",
-          .disk = {.path = "/v/disk.qcow2", .format = DiskFormat::qcow2},
-          .backing = Disk{.path = "/i/disk.raw"},
-          .firmware = {.code = "/fw/code", .vars_template = "/fw/vars"},
-          .qemu = "/usr/bin/qemu-system-x86_64",
-          .virtiofsd = "/usr/lib/qemu/virtiofsd",
-          .accelerator_reason = "why",
-          .instance_id = "i-1",
-          .shares = {{.tag = "workspace",
-                      .host = "/home/ana/p",
-                      .guest = "/workspace",
-                      .guarded = {".git/config", "caf\xe9/.git/hooks"}},
-                     {.tag = "share-1",
-                      .host = "/data",
-                      .guest = "/data",
-                      .read_only = true,
-                      .cache = true}},
-          .workspace_markers = true,
-          .guard = GuardLevel::strict,
-          .policy = {{.layer = "user", .path = "/v/policy-0.yaml", .name = "config.yaml"}},
-          .fetches = {"http://a/"},
-          .ephemeral = true,
-          .capture = false};
+  return {
+      .name = "web",
+      .image = "base",
+      .image_sha256 = "ab",
+      .disk = {.path = "/v/disk.qcow2", .format = DiskFormat::qcow2},
+      .backing = Disk{.path = "/i/disk.raw"},
+      .firmware = {.code = "/fw/code", .vars_template = "/fw/vars"},
+      .qemu = "/usr/bin/qemu-system-x86_64",
+      .virtiofsd = "/usr/lib/qemu/virtiofsd",
+      .accelerator_reason = "why",
+      .instance_id = "i-1",
+      .shares =
+          {{.tag = "workspace",
+            .host = "/home/ana/p",
+            .guest = "/workspace",
+            .guarded = {".git/config", "caf\xe9/.git/hooks"}},
+           {.tag = "share-1", .host = "/data", .guest = "/data", .read_only = true, .cache = true}},
+      .workspace_markers = true,
+      .guard = GuardLevel::strict,
+      .policy = {{.layer = "user", .path = "/v/policy-0.yaml", .name = "config.yaml"}},
+      .fetches = {"http://a/"},
+      .ephemeral = true,
+      .capture = false};
 }
 
 TEST(VmFile, NamesALevelOfTheGuardAndAFlagWins) {
@@ -174,18 +172,16 @@ TEST(VmPlan, OfAnOlderVersionHasOneShare) {
   };
   const auto plan = with(R"("workspace":"/p","guarded":["2e656e76"])");
   ASSERT_TRUE(plan) << plan.error().message;
-  EXPECT_EQ(*plan->workspace(), (Share{.tag = "workspace",
-                                       .host = "/p",
-                                       .guest = "/workspace",
-                                       .guarded = {".env"}}));
-  EXPECT_EQ(with(R"("guarded":["x6"])").error().message,
-            "the VM's plan is damaged at \"guarded\"");
+  EXPECT_EQ(*plan->workspace(),
+            (Share{.tag = "workspace", .host = "/p", .guest = "/workspace", .guarded = {".env"}}));
+  EXPECT_EQ(with(R"("guarded":["x6"])").error().message, "the VM's plan is damaged at \"guarded\"");
   EXPECT_EQ(with(R"("guarded":[])")->workspace(), nullptr);
 }
 
 TEST(VmPlan, RefusesADamagedShare) {
-  for (const auto& [old, damage] : {std::pair("\"2e6769", "\"x6769"), std::pair("\"tag\":", "\"tug\":"),
-                                    std::pair("\"cache\":true", "\"cache\":1")}) {
+  for (const auto& [old, damage] :
+       {std::pair("\"2e6769", "\"x6769"), std::pair("\"tag\":", "\"tug\":"),
+        std::pair("\"cache\":true", "\"cache\":1")}) {
     std::string text = to_json(sample_plan());
     text.replace(text.find(old), std::string_view(old).size(), damage);
     EXPECT_EQ(parse_vm_plan(text).error().message, "the VM's plan is damaged at \"shares\"");

@@ -19,7 +19,7 @@ constexpr std::array<std::string_view, 12> kSystemFolders = {
     // Where programs of the guest's own users find their keys and units.
     "/var/lib/cloud"};
 /// What is in them belongs to others as well; a folder in them may be shared.
-constexpr std::array<std::string_view, 6> kParents = {"/home", "/root", "/tmp",
+constexpr std::array<std::string_view, 6> kParents = {"/home", "/root",    "/tmp",
                                                       "/var",  "/var/lib", "/var/tmp"};
 
 Error bad_path(std::string_view path, std::string_view why) {
@@ -31,13 +31,15 @@ Error bad_path(std::string_view path, std::string_view why) {
 
 bool is_plain(std::string_view path) {
   // As it stands in the guest's /proc/self/mounts, which writes some characters in another way.
-  return std::ranges::all_of(path, [](char c) { return c > ' ' && c < 0x7f && c != '\\' && c != '#'; });
+  return std::ranges::all_of(path,
+                             [](char c) { return c > ' ' && c < 0x7f && c != '\\' && c != '#'; });
 }
 
 }  // namespace
 
 bool is_at_or_below(std::string_view path, std::string_view folder) {
-  return path == folder || (path.starts_with(folder) && path.substr(folder.size()).starts_with('/'));
+  return path == folder ||
+         (path.starts_with(folder) && path.substr(folder.size()).starts_with('/'));
 }
 
 Result<std::string> valid_guest_path(std::string_view path) {
@@ -45,7 +47,8 @@ Result<std::string> valid_guest_path(std::string_view path) {
   if (path.size() > kLongestGuestPath)
     return fail(bad_path(path, fmt::format("that is longer than {} bytes", kLongestGuestPath)));
   if (!is_plain(path))
-    return fail(bad_path(path, "it has a character other than printable ASCII, or a space, # or \\"));
+    return fail(
+        bad_path(path, "it has a character other than printable ASCII, or a space, # or \\"));
   const std::string_view whole = path;
   while (path.ends_with('/')) path.remove_suffix(1);
   if (path.empty()) return fail(bad_path(whole, "that is the guest's whole system"));
@@ -75,10 +78,10 @@ Result<ShareWish> parse_share_wish(std::string_view word) {
   }
   wish.host = std::string(word);
   if (!wish.host.empty()) return wish;
-  return fail(Error{.message = fmt::format("\"{}\" names no folder of this host",
-                                           printable(whole, kShown)),
-                    .fix = "-w FOLDER, or -w FOLDER:/path/in/guest, either with :ro behind it",
-                    .exit_status = 2});
+  return fail(
+      Error{.message = fmt::format("\"{}\" names no folder of this host", printable(whole, kShown)),
+            .fix = "-w FOLDER, or -w FOLDER:/path/in/guest, either with :ro behind it",
+            .exit_status = 2});
 }
 
 std::string share_tag(std::size_t number) { return fmt::format("share-{}", number); }
@@ -102,11 +105,11 @@ Result<CacheWish> parse_cache_wish(std::string_view word) {
   const std::size_t colon = word.find(':');
   auto name = valid_vm_name(word.substr(0, colon));
   if (!name) {
-    return fail(Error{.message = fmt::format("\"{}\" cannot be a cache's name: {}",
-                                             printable(word.substr(0, colon), kShown),
-                                             name.error().message),
-                      .fix = "--cache npm, or --cache NAME:/path/in/guest",
-                      .exit_status = 2});
+    return fail(Error{
+        .message = fmt::format("\"{}\" cannot be a cache's name: {}",
+                               printable(word.substr(0, colon), kShown), name.error().message),
+        .fix = "--cache npm, or --cache NAME:/path/in/guest",
+        .exit_status = 2});
   }
   CacheWish wish{.name = *std::move(name), .guest = {}};
   if (colon != std::string_view::npos) {

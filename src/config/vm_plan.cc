@@ -39,12 +39,9 @@ json::array write_bytes(const std::vector<std::string>& names) {
 }
 
 json::object write(const Share& share) {
-  return {{"tag", share.tag},
-          {"host", share.host.string()},
-          {"guest", share.guest},
-          {"read_only", share.read_only},
-          {"cache", share.cache},
-          {"guarded", write_bytes(share.guarded)}};
+  return {{"tag", share.tag},     {"host", share.host.string()},
+          {"guest", share.guest}, {"read_only", share.read_only},
+          {"cache", share.cache}, {"guarded", write_bytes(share.guarded)}};
 }
 
 json::object write(const DirectBoot& direct) {

@@ -345,8 +345,7 @@ Result<void> guard_share(const fs::path& snapshot, config::Share& share, std::si
         "not all of {} is guarded, only its upper folders: it has too many guarded names", folder));
   }
   for (const std::string& why : shortfalls(scan))
-    draft.notes.push_back(
-        fmt::format("not all of {} is guarded: {}", folder, printable(why, 400)));
+    draft.notes.push_back(fmt::format("not all of {} is guarded: {}", folder, printable(why, 400)));
   return {};
 }
 
@@ -366,18 +365,6 @@ Result<void> guard_shares(const config::Paths& paths, Draft& draft) {
   return {};
 }
 
-Result<void> make_caches(const Draft& draft) {
-  for (const config::Share& share : draft.plan.shares) {
-    if (!share.cache) continue;
-    PINHOLE_TRY_VOID(sys::make_private_dir(share.host.parent_path()));
-    // One that is there has the mode that an earlier guest gave it; nobody else gets as far as to it.
-    std::error_code error;
-    fs::create_directory(share.host, error);
-    if (error) return fail("cannot make {}: {}", share.host.string(), error.message());
-  }
-  return {};
-}
-
 /// What the machine starts from, beside its disk.
 Result<void> write_boot_files(const PrepareOptions& options, const Draft& draft) {
   if (draft.plan.direct) {
@@ -393,7 +380,7 @@ Result<void> write_boot_files(const PrepareOptions& options, const Draft& draft)
 
 Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& options,
                              Draft& draft) {
-  PINHOLE_TRY_VOID(make_caches(draft));
+  PINHOLE_TRY_VOID(make_caches(draft.plan.shares, options));
   PINHOLE_TRY_VOID(guard_shares(paths, draft));
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
   PINHOLE_TRY_VOID(add_authority(options, draft));

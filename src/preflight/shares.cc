@@ -9,6 +9,7 @@
 #include "preflight/project_path.h"
 #include "preflight/subordinate_ids.h"
 #include "preflight/workspace.h"
+#include "sys/files.h"
 #include "sys/host_confinement.h"
 
 namespace pinhole::preflight {
@@ -167,9 +168,28 @@ fs::path cache_folder(const config::Paths& paths, const fs::path& project) {
   }
   constexpr std::size_t kShownName = 40, kDigits = 12;
   name.resize(std::min(name.size(), kShownName));
-  std::error_code error;
-  return fs::weakly_canonical(paths.state, error) / "caches" /
+  return caches_folder(paths) /
          fmt::format("{}-{}", name, sha256_hex(project.string()).substr(0, kDigits));
+}
+
+fs::path caches_folder(const config::Paths& paths) {
+  std::error_code error;
+  return fs::weakly_canonical(paths.state, error) / "caches";
+}
+
+Result<void> make_caches(const std::vector<Share>& shares, const PrepareOptions& options) {
+  for (const Share& share : shares) {
+    if (!share.cache) continue;
+    const fs::path folder = share.host.parent_path();
+    PINHOLE_TRY_VOID(sys::make_private_dir(folder));
+    PINHOLE_TRY_VOID(
+        sys::write_file_atomic(folder / kCacheProject, project_of(options, shares).string()));
+    // One that is there has the mode that an earlier guest gave it; nobody else gets as far as to it.
+    std::error_code error;
+    fs::create_directory(share.host, error);
+    if (error) return fail("cannot make {}: {}", share.host.string(), error.message());
+  }
+  return {};
 }
 
 }  // namespace pinhole::preflight

@@ -25,5 +25,12 @@ Result<std::vector<config::Share>> choose_shares(const config::Paths& paths,
 /// resolved). Of a project alone: what one run leaves in a volume, the next one executes.
 std::filesystem::path cache_folder(const config::Paths& paths,
                                    const std::filesystem::path& project);
+/// Those of all projects.
+std::filesystem::path caches_folder(const config::Paths& paths);
+/// In a project's folder of volumes: the folder that it belongs to. No volume is called like that.
+inline constexpr const char* kCacheProject = ".project";
+
+/// Makes what is missing of the volumes among them.
+Result<void> make_caches(const std::vector<config::Share>& shares, const PrepareOptions& options);
 
 }  // namespace pinhole::preflight

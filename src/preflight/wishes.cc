@@ -37,8 +37,8 @@ void add_machine(Lines& lines, const config::VmRequest& request) {
     parts.push_back(fmt::format("workspace {}, to {}", *request.workspace,
                                 request.read_only.value_or(false) ? "read" : "write to"));
   for (const config::CacheWish& cache : request.caches) {
-    parts.push_back(fmt::format("cache {}{}{}", cache.name, cache.guest.empty() ? "" : " at ",
-                                cache.guest));
+    parts.push_back(
+        fmt::format("cache {}{}{}", cache.name, cache.guest.empty() ? "" : " at ", cache.guest));
   }
   if (request.guard) parts.push_back(fmt::format("guard {}", to_string(*request.guard)));
   if (request.user_data) parts.push_back(fmt::format("user-data {}", *request.user_data));

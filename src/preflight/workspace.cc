@@ -52,9 +52,9 @@ Result<Workspace> check_workspace(const fs::path& folder, bool explicitly, const
   std::error_code error;
   const fs::path path = fs::canonical(folder, error);
   if (error) {
-    return fail(Error{.message = fmt::format("cannot use {} as {}: {}", folder.string(), what,
-                                             error.message()),
-                      .fix = "name an existing folder: --workspace DIR, or --no-workspace"});
+    return fail(Error{
+        .message = fmt::format("cannot use {} as {}: {}", folder.string(), what, error.message()),
+        .fix = "name an existing folder: --workspace DIR, or --no-workspace"});
   }
   if (!fs::is_directory(path, error)) {
     return fail(Error{
@@ -62,31 +62,27 @@ Result<Workspace> check_workspace(const fs::path& folder, bool explicitly, const
         .fix = "name a folder: --workspace DIR"});
   }
   if (::access(path.c_str(), R_OK | X_OK) != 0) {
-    return fail(
-        Error{.message = fmt::format("cannot use {} as {}: user \"{}\" may not read it",
-                                     path.string(), what, user.name),
-              .fix = "name a folder of yours: --workspace DIR"});
+    return fail(Error{.message = fmt::format("cannot use {} as {}: user \"{}\" may not read it",
+                                             path.string(), what, user.name),
+                      .fix = "name a folder of yours: --workspace DIR"});
   }
   if (!is_plain(path.string())) {
-    return fail(
-        Error{.message = fmt::format("cannot use {} as {}: its path has a comma, "
-                                     "a backslash or a control character",
-                                     path.string(), what),
-              .fix = "rename the folder, or name another: --workspace DIR"});
+    return fail(Error{.message = fmt::format("cannot use {} as {}: its path has a comma, "
+                                             "a backslash or a control character",
+                                             path.string(), what),
+                      .fix = "rename the folder, or name another: --workspace DIR"});
   }
   if (path == "/") {
-    return fail(Error{
-        .message = fmt::format(
-            "cannot use / as {}: the guest could read and change everything", what),
-        .fix = "name the project's folder: --workspace DIR"});
+    return fail(Error{.message = fmt::format(
+                          "cannot use / as {}: the guest could read and change everything", what),
+                      .fix = "name the project's folder: --workspace DIR"});
   }
   for (const fs::path& own : {paths.state, paths.config, paths.images, paths.runtime}) {
     const fs::path real = fs::weakly_canonical(own, error);
     if (is_inside(path, real) || (is_inside(real, path) && !explicitly)) {
-      return fail(Error{
-          .message = fmt::format("cannot use {} as {}: Pinhole's own files are in {}",
-                                 path.string(), what, real.string()),
-          .fix = "work in a folder of its own below it: --workspace DIR"});
+      return fail(Error{.message = fmt::format("cannot use {} as {}: Pinhole's own files are in {}",
+                                               path.string(), what, real.string()),
+                        .fix = "work in a folder of its own below it: --workspace DIR"});
     }
   }
   if (!explicitly && (path == fs::weakly_canonical(user.home, error) ||

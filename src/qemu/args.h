@@ -18,8 +18,8 @@ inline constexpr int kFirmwareCodeFd = 5;
 inline constexpr int kFirmwareVarsFd = 6;
 inline constexpr int kDiskFd = 7;
 inline constexpr int kSeedFd = 8;
-inline constexpr int kVsockFd = 9;       // connected to vsockd
-inline constexpr int kBackingFd = 10;    // where the disk is an overlay
+inline constexpr int kVsockFd = 9;     // connected to vsockd
+inline constexpr int kBackingFd = 10;  // where the disk is an overlay
 /// This one and those behind it: connected to the virtiofsd of each share, in their order.
 inline constexpr int kShareFd = 11;
 

@@ -144,8 +144,7 @@ asio::awaitable<Result<void>> Supervisor::restart(std::string name) {
 }
 
 asio::awaitable<Result<void>> Supervisor::replug(qemu::VhostDevice device,
-                                                 std::function<Result<void>()> start,
-                                                 Fd* client) {
+                                                 std::function<Result<void>()> start, Fd* client) {
   auto unplugged = co_await hotplug_->unplug(device, kUnplugLimit);
   if (!unplugged || ending_) co_return unplugged;
   if (auto started = start(); !started) co_return started;

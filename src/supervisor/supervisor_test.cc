@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 
@@ -114,6 +115,15 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
   }
   EXPECT_EQ(shut[1].filter, sys::SpawnFilter::file_server);
   EXPECT_EQ(shut[1].args.back(), "source=/workspace");  // whatever its name outside
+  const auto& seen = shut[1].isolation.root->paths;
+  const auto share = std::ranges::find(seen, "/w,source=\\etc", &sys::Visible::path);
+  ASSERT_NE(share, seen.end());
+  EXPECT_EQ(share->access, sys::Visible::Access::write);
+  const auto other = virtiofsd_command(plan, plan.shares[1], ids, 5, 6);
+  const auto& others = other.isolation.root->paths;
+  EXPECT_EQ(std::ranges::find(others, "/w,source=\\etc", &sys::Visible::path), others.end());
+  EXPECT_EQ(std::ranges::find(others, "/d", &sys::Visible::path)->access,
+            sys::Visible::Access::read);
   EXPECT_EQ(shut[2].filter, sys::SpawnFilter::descriptors_only);
   const auto pep = pep_command("/x", plan, paths, "boot", {.control = 5, .listener = 6, .log = 7});
   EXPECT_FALSE(pep.isolation.network);
@@ -122,6 +132,14 @@ TEST(Launch, NoChildInheritsTheUsersEnvironmentAndOnlyThePepSeesANetwork) {
     EXPECT_TRUE(command->die_with_parent);
     EXPECT_FALSE(command->may_gain_privileges);
   }
+}
+
+TEST(Launch, ProcessesOfAShareAreNamedByItsTag) {
+  EXPECT_EQ(process_name(kFileServer, "workspace"), "virtiofsd");
+  EXPECT_EQ(process_name(kFileGuard, "share-1"), "fsguard-share-1");
+  for (const char* name : {"virtiofsd", "virtiofsd-share-1"})
+    EXPECT_EQ(process_kind(name), kFileServer);
+  EXPECT_EQ(process_kind("pep"), "pep");
 }
 
 /// A GuestLink with a guest that says what the test wants, byte by byte.

@@ -172,8 +172,8 @@ TEST(Hello, AWelcomeIsAsStrict) {
             "host message \"welcome\": \"entropy\" is not hexadecimal");
   EXPECT_EQ(host_refusal(head + R"("fetches":[],"capture":{"ports":[80,0]}})"),
             "welcome's capture: \"ports\" holds 0");
-  EXPECT_EQ(host_refusal(head + R"("fetches":[],"machine":{"hostname":"h","mounts":[)" +
-                         R"({"tag":"t","path":"rel","read_only":true}]}})"),
+  EXPECT_EQ(host_refusal(head + R"("fetches":[],"mounts":[)" +
+                         R"({"tag":"t","path":"rel","read_only":true}]})"),
             "welcome's mount: \"path\" is not an absolute path");
   EXPECT_EQ(host_refusal(R"({"v":1,"type":"ports","ports":[22]})"), "accepted");
   EXPECT_EQ(host_refusal(R"({"v":1,"type":"hello"})"), "host message: unknown type \"hello\"");

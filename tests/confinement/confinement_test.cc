@@ -141,9 +141,8 @@ class Attack : public testing::Test {
                                  {.user = user, .uids = *uids, .gids = *gids}, log, log);
       }
       case Role::qemu: {
-        sys::Command command =
-            qemu_command(plan_, files_,
-                         {.qmp = log, .console = log, .vsock = log, .shares = {log}, .log = log});
+        sys::Command command = qemu_command(
+            plan_, files_, {.qmp = log, .console = log, .vsock = log, .shares = {log}, .log = log});
         return command;
       }
     }

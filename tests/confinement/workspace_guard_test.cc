@@ -50,8 +50,8 @@ class GuardedWorkspace : public testing::Test {
     const Fd listener = sys::listen_unix(folder_.path() / "sock").value();
     sys::set_blocking(listener.get());
     const Fd log(::open("/dev/null", O_WRONLY | O_CLOEXEC));
-    sys::Command command = virtiofsd_command(plan_, share_, {.user = user, .uids = *uids, .gids = *gids},
-                                             listener.get(), log.get());
+    sys::Command command = virtiofsd_command(
+        plan_, share_, {.user = user, .uids = *uids, .gids = *gids}, listener.get(), log.get());
     command.isolation = sys::available_here(std::move(command.isolation)).value();
     process_.emplace(sys::spawn(command).value());
     // It changes its root when somebody has connected, in a process of its own.
