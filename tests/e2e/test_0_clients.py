@@ -4,7 +4,6 @@ instead (captured.py). Needs no VM.
 
 The origins speak TLS under an authority of their own, which only the door trusts (`ca:`); the clients trust the door's. What is seen
 here fills the table of docs/clients.md: after a change, PINHOLE_WRITE_DOCS=1 writes it anew."""
-import os
 import pathlib
 import shutil
 
@@ -12,11 +11,11 @@ import pytest
 
 from clients.lab import VALUE, Lab
 from clients.matrix import COLUMNS, HTTP_CLIENTS
+from clients.page import is_shown
 from clients.streams import STREAMS
 from clients.tools import TOOLS
 
 CLIENTS = HTTP_CLIENTS + TOOLS + STREAMS
-PAGE = pathlib.Path(__file__).parents[2] / "docs/clients.md"
 seen = {}
 
 
@@ -47,18 +46,8 @@ def test_without_the_doors_authority_nothing_is_sent(lab):
     assert '"code":"tls_error"' in lab.audit()
 
 
-def table():
-    rows = [("client", "told by", *COLUMNS), ("---",) * (len(COLUMNS) + 2)]
-    rows += [(client.name, client.told_by, *(seen[client.name, column] for column in COLUMNS)) for client in CLIENTS]
-    return "".join(f"| {' | '.join(row)} |\n".replace("| --- ", "|---").replace("---|", "---|") for row in rows)
-
-
 def test_the_document_shows_what_was_seen():
     if len(seen) < len(CLIENTS) * len(COLUMNS):
         pytest.skip("not every client was run, or one failed")
-    before, begin, rest = PAGE.read_text().partition("<!-- The table is written by tests/e2e/test_0_clients.py. -->\n")
-    _, end, after = rest.partition("<!-- The table ends here. -->\n")
-    text = before + begin + table() + end + after
-    if os.environ.get("PINHOLE_WRITE_DOCS"):
-        PAGE.write_text(text)
-    assert PAGE.read_text() == text, "PINHOLE_WRITE_DOCS=1 writes docs/clients.md anew; look at what changed, then commit it"
+    rows = [(client.name, client.told_by, *(seen[client.name, column] for column in COLUMNS)) for client in CLIENTS]
+    is_shown(pathlib.Path(__file__).name, ("client", "told by", *COLUMNS), rows)

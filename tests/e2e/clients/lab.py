@@ -38,11 +38,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def make_certificates(root):
+def make_certificates(root, hosts):
     def openssl(*words):
         subprocess.run(["openssl", *words], cwd=root, check=True, capture_output=True, timeout=60)
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    names = ",".join(f"DNS:{host}" for host in HOSTS)
+    names = ",".join(f"DNS:{host}" for host in hosts)
     openssl("req", "-x509", *key, "-subj", "/CN=origin ca", "-days", "30", "-keyout", "ca.key", "-out", "ca.pem")
     openssl("req", *key, "-subj", "/CN=origin.test", "-addext", f"subjectAltName={names}", "-keyout", "leaf.key", "-out", "leaf.csr")
     openssl("x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
@@ -53,16 +53,17 @@ class Lab:
     """With `captured`, the clients are in a guest's namespace and told of no proxy; what they are told besides stays the same."""
 
     here = HERE  # the clients' own programs, as the clients see them
+    hosts = HOSTS
 
     def __init__(self, root: pathlib.Path, captured=False, big=BIG):
         self.root, self.namespace = root, None
-        make_certificates(root)
+        make_certificates(root, self.hosts)
         self.big = pattern(big)
         self.big_sha = hashlib.sha256(self.big).hexdigest()
         self.origin = Origin(root, root / "leaf.pem", root / "leaf.key", VALUE, self.big)
         self.streams = subprocess.Popen([PYTHON, HERE / "stream_origins.py", root / "leaf.pem", root / "leaf.key", str(big)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(root / "streams.log", "w"), text=True)
-        self.ports = {"origin.test": self.origin.server_port, "plain.test": self.origin.server_port}
+        self.ports = dict.fromkeys(self.hosts, self.origin.server_port)
         ports = json.loads(self.streams.stdout.readline())
         self.ports |= {"ws.test": ports["websocket"], "grpc.test": ports["grpc"]}
         self.start_door()
@@ -72,10 +73,10 @@ class Lab:
             self.proxy, self.port = "", 0
 
     def write_policy(self):
-        lines = ["version: 1", "egress:", f"  allow: [{', '.join(HOSTS)}]",
+        lines = ["version: 1", "egress:", f"  allow: [{', '.join(self.hosts)}]",
                  "  deny: ['https://origin.test/forbidden/**', 'https://ws.test/forbidden/**', 'https://grpc.test/pinhole.Test/Forbidden']",
                  "internal:", *(f"  - {host}:443 -> 127.0.0.1:{port}" for host, port in self.ports.items()),
-                 "ca:", *(f"  {host}: {self.root}/ca.pem" for host in HOSTS),
+                 "ca:", *(f"  {host}: {self.root}/ca.pem" for host in self.hosts),
                  f"secrets: {{KEY: {{from: 'env:KEY', hosts: [{', '.join(SECRET_HOSTS)}]}}}}"]
         (self.root / "policy.yaml").write_text("\n".join(lines) + "\n")
 
