@@ -16,7 +16,8 @@ inline constexpr int kUsageStatus = 2;
 /// For an option that may be given again: one value each time. By itself CLI11 would take all words up
 /// to the next option, and the `--` in front of a command with them.
 inline CLI::Option* repeatable(CLI::Option* option) {
-  return option->expected(1)->allow_extra_args(false);
+  return option->expected(1)->allow_extra_args(false)->multi_option_policy(
+      CLI::MultiOptionPolicy::TakeAll);
 }
 
 /// What a command does once its words are parsed; returns the exit status.

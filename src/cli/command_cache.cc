@@ -123,7 +123,7 @@ Result<int> remove_all(const std::vector<std::string>& names) {
   }
   // With the last volume its folder goes as well.
   if (volumes_below(preflight::caches_folder(paths), folder).empty())
-    return sys::remove_tree(folder).transform([] { return 0; });
+    PINHOLE_TRY_VOID(sys::remove_tree(folder));
   return 0;
 }
 
