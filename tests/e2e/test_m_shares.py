@@ -56,12 +56,11 @@ def test_the_guests_root_cannot_write_to_what_is_read_only(home, vm, folders, pl
     # Its own mount it may change; the host does not care.
     assert home.exec(vm, "mount", "-o", "remount,rw", place).returncode == 0
     home.sh(vm, f"mkdir -p /mnt/again && mount -t virtiofs {tag} /mnt/again && grep ' {place} ' /proc/mounts | grep -q ' rw,'")
-    for where in (place, "/mnt/again"):
-        for attempt in (f"echo x > {where}/new", f"echo x >> {where}/file", f"rm {where}/file", f"mv {where}/file {where}/moved",
-                        f"chmod 777 {where}/file", f"chown 1 {where}/file", f"touch -d 2001-01-01 {where}/file", f"mkdir {where}/dir",
-                        f"ln {where}/file {where}/link", f"ln -s / {where}/link", f"mknod {where}/pipe p", f"truncate -s 0 {where}/file"):
-            done = home.exec(vm, "sh", "-c", attempt)
-            assert done.returncode != 0 and "Read-only file system" in done.stderr, (attempt, done)
+    attempts = ("echo x > new", "echo x >> file", "rm file", "mv file moved", "chmod 777 file", "chown 1 file", "touch -d 2001-01-01 file",
+                "mkdir dir", "ln file link", "ln -s / link", "mknod pipe p", "truncate -s 0 file")
+    script = "".join(f"(cd {where} && {attempt}) 2>&1 | grep -q 'Read-only file system' || echo '{where}: {attempt}'\n"
+                     for where, tried in ((place, attempts), ("/mnt/again", attempts[:3])) for attempt in tried)
+    assert home.sh(vm, script) == ""
     home.sh(vm, "umount /mnt/again")
     assert {path.name: path.read_bytes() for path in folders[name].iterdir()} == before
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preflight/shares.h"
+
+#include <sys/stat.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "preflight/test_files.h"
+#include "sys/files.h"
+
+namespace pinhole::preflight {
+namespace {
+
+using testing::HasSubstr;
+
+class Shares : public InFolder {
+ protected:
+  void SetUp() override {
+    for (const char* folder : {"work/sub", "data", "state"}) fs::create_directories(at(folder));
+    options_.folder = at("work");
+    options_.workspace_explicit = true;
+    options_.request.workspace = at("work").string();
+  }
+  void share(const std::string& folder, const std::string& guest, bool read_only = false) {
+    options_.request.shares.push_back(
+        {.host = at(folder).string(), .guest = guest, .read_only = read_only});
+  }
+  std::string refusal() {
+    const auto chosen = choose_shares(paths(), options_, {.uid = 1000, .gid = 1000}, notes_);
+    return chosen ? "chosen" : chosen.error().message;
+  }
+
+  PrepareOptions options_{};
+  std::vector<std::string> notes_;
+};
+
+TEST_F(Shares, ThatOverlapAreRefused) {
+  share("data", "/workspace/data");
+  EXPECT_THAT(refusal(), HasSubstr("/workspace/data lies inside of /workspace"));
+  options_.request.shares.clear();
+  share("work/sub", "/srv/sub", true);
+  EXPECT_THAT(refusal(), HasSubstr("have files in common"));
+  options_.request.shares.clear();
+  share("gone", "/srv/gone");
+  EXPECT_THAT(refusal(), HasSubstr("gone as a shared folder: No such file"));
+}
+
+TEST_F(Shares, OfOneVmAreSoMany) {
+  for (std::size_t i = 1; i < config::kMostShares; ++i)
+    share("data", "/srv/" + std::to_string(i), true);
+  EXPECT_THAT(refusal(), testing::Not(HasSubstr("too many")));
+  options_.request.caches = {{.name = "npm"}};
+  EXPECT_THAT(refusal(), HasSubstr("9 folders are too many to share"));
+}
+
+TEST_F(Shares, AWorkspaceThatIsReadOnlyHasToBeThere) {
+  options_.request.read_only = true;
+  options_.request.workspace.reset();
+  EXPECT_EQ(refusal(), "there is no workspace to be read-only");
+}
+
+TEST_F(Shares, TwoProjectsOfOneNameHaveVolumesApart) {
+  const fs::path one = cache_folder(paths(), "/home/ana/web app");
+  EXPECT_THAT(one.string(), HasSubstr("/state/caches/web_app-"));
+  EXPECT_EQ(cache_folder(paths(), "/home/ana/web app"), one);
+  EXPECT_NE(cache_folder(paths(), "/home/bob/web app"), one);
+}
+
+TEST_F(Shares, AVolumeIsMadeOnceAndStaysWhatAGuestMadeOfIt) {
+  const fs::path volume = cache_folder(paths(), at("work")) / "npm";
+  const std::vector<config::Share> shares = {
+      {.tag = "share-1", .host = volume, .guest = "/home/ana/.npm", .cache = true}};
+  ASSERT_TRUE(make_caches(shares, options_));
+  EXPECT_EQ(sys::read_file(volume.parent_path() / kCacheProject, 1000),
+            fs::canonical(at("work")).string());
+  fs::permissions(volume, fs::perms::all);
+  EXPECT_TRUE(make_caches(shares, options_));
+  // Not reachable for others all the same.
+  struct stat info{};
+  ASSERT_EQ(::stat(volume.parent_path().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700U);
+}
+
+}  // namespace
+}  // namespace pinhole::preflight
