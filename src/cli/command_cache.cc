@@ -106,7 +106,7 @@ Result<void> remove(const Volume& volume) {
               printable(output.err, 300));
 }
 
-Result<int> remove_all(const std::vector<std::string>& names) {
+Result<int> remove_volumes(const std::vector<std::string>& names) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   std::error_code error;
   const fs::path project = fs::current_path(error);
@@ -143,7 +143,7 @@ void add_cache(Commands& commands) {
                                           "  pinhole cache rm npm", &parent);
   auto names = std::make_shared<std::vector<std::string>>();
   remove_command.add_option("NAME", *names, "the volumes")->required();
-  commands.on(remove_command, [=] { return remove_all(*names); });
+  commands.on(remove_command, [=] { return remove_volumes(*names); });
 }
 
 }  // namespace pinhole::cli
