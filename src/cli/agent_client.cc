@@ -24,6 +24,7 @@ using std::chrono::steady_clock;
 /// More than the guest takes at once waits in stdin, not here.
 constexpr std::size_t kMostUnsent = 256 << 10;
 constexpr std::chrono::seconds kTwice{2};  // between two Ctrl-C that mean "enough"
+constexpr int kVeryOften = 8;              // within that time, whatever is said between them
 constexpr milliseconds kSameMoment{100};
 constexpr char kCtrlC = 3;
 
@@ -103,8 +104,7 @@ class Exchange {
     const auto now = steady_clock::now();
     if (frames_.pending() == 0) frame_begun_.reset();
     if (frames_.pending() > 0 && !frame_begun_) frame_begun_ = now;
-    if (now >= deadline_)
-      return fail("the guest's agent did not answer within {} s", options_.limit.count() / 1000);
+    if (now >= deadline_) return fail(time_is_up());
     if (options_.idle_limit.count() > 0 && now >= moved_ + options_.idle_limit)
       return fail("nothing moved for {} s", options_.idle_limit.count() / 1000);
     if (frame_begun_ && now >= *frame_begun_ + options_.frame_limit)
@@ -172,14 +172,38 @@ class Exchange {
     return {};
   }
 
-  /// The second time in a row.
+  /// The second time in a row; or very often, where a guest never stops talking.
   Result<void> enough() {
     const auto now = steady_clock::now();
     // To a process group and passed on by its leader: one Ctrl-C, twice.
-    if (interrupted_at_ && now - *interrupted_at_ < kSameMoment) return {};
-    if (interrupted_at_ && now - *interrupted_at_ < kTwice) return fail(interrupted());
+    if (now - interrupted_at_ < kSameMoment) return {};
+    if (now - often_since_ >= kTwice) {
+      often_since_ = now;
+      often_ = 0;
+    }
+    const bool again = silent_since_ && now - interrupted_at_ < kTwice;
+    if (again || ++often_ >= kVeryOften) return fail(interrupted());
     interrupted_at_ = now;
+    silent_since_ = true;
     return {};
+  }
+
+  /// Somebody wants this process to end: the program may do so first, but is not waited for.
+  void must_end(int signal) {
+    if (asked_to_end_) return;
+    asked_to_end_ = signal;
+    deadline_ = std::min(deadline_, steady_clock::now() + options_.grace);
+  }
+
+  [[nodiscard]] Error time_is_up() const {
+    if (!asked_to_end_)
+      return {.message = fmt::format("the guest's agent did not answer within {} s",
+                                     options_.limit.count() / 1000)};
+    return {.message = fmt::format("the program in the guest did not end within {} s of {}",
+                                   options_.grace.count() / 1000,
+                                   *asked_to_end_ == SIGHUP ? "SIGHUP" : "SIGTERM"),
+            .exit_status = 128 + *asked_to_end_,
+            .code = "interrupted"};
   }
 
   Result<void> forward_signal() {
@@ -192,12 +216,13 @@ class Exchange {
       return {};
     }
     unsent_ += wire::encode_signal(number);
+    if (number == SIGTERM || number == SIGHUP) must_end(number);
     return number == SIGINT ? enough() : Result<void>();
   }
 
   /// What the guest's terminal says of a Ctrl-C by itself is no sign of life of the program.
   void heard(std::string_view output) {
-    if (output != "^C") interrupted_at_.reset();
+    if (output != "^C") silent_since_ = false;
   }
 
   Result<void> handle(const wire::Frame& frame) {
@@ -245,7 +270,11 @@ class Exchange {
   wire::FrameReader frames_;
   std::string unsent_;
   std::uint32_t window_ = wire::kStdinWindow;
-  std::optional<steady_clock::time_point> interrupted_at_;
+  steady_clock::time_point interrupted_at_;  // at first: long ago
+  bool silent_since_ = false;                // the guest, since then
+  steady_clock::time_point often_since_;
+  int often_ = 0;
+  std::optional<int> asked_to_end_;  // by this signal
   Streams streams_;
   steady_clock::time_point moved_ = steady_clock::now();
 };

@@ -24,11 +24,14 @@ struct AgentOptions {
   std::string input = {};  // stdin of an exec, at most wire::kStdinWindow bytes
   int input_fd = -1;       // or a descriptor to read it from
   /// A signalfd, borrowed: what comes by it goes to the program, SIGWINCH as the new size of
-  /// `terminal_fd`. A second SIGINT within two seconds ends the exchange (code "interrupted").
+  /// `terminal_fd`. A second SIGINT within two seconds ends the exchange (code "interrupted"), and
+  /// `grace` after a SIGTERM or SIGHUP it ends too.
   int signal_fd = -1;
   /// A raw terminal, where the program has one too. Two Ctrl-C within two seconds, with nothing said
-  /// between them, end the exchange: so does nobody wait for ever for a guest that hangs.
+  /// between them, or eight whatever is said, end the exchange: so does nobody wait for ever for a
+  /// guest that hangs or floods.
   int terminal_fd = -1;
+  std::chrono::milliseconds grace = std::chrono::seconds(10);
   OutputSink output = {};
   /// From the first byte of a message to its last: the agent writes messages whole, and a machine may be paused meanwhile.
   std::chrono::milliseconds frame_limit = std::chrono::minutes(2);

@@ -3,10 +3,13 @@
 #include "cli/agent_client.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -174,6 +177,57 @@ TEST(AgentClient, EndlessOutputEndsWithTheTimeAndIsNotKept) {
   EXPECT_EQ(error(kExec, talks, brief()), "the guest's agent did not answer within 0 s");
   constexpr long kMostKiB = 8 << 10;
   if (!kSanitized) EXPECT_LT(memory() - before, kMostKiB);
+}
+
+/// As a signalfd says it.
+void signal_comes(int fd, int number) {
+  signalfd_siginfo info{};
+  info.ssi_signo = static_cast<std::uint32_t>(number);
+  ASSERT_EQ(::write(fd, &info, sizeof(info)), static_cast<ssize_t>(sizeof(info)));
+}
+
+const Agent kTalksForEver = [](int socket) {
+  while (say(socket, out("y"))) {
+  }
+};
+
+TEST(AgentClient, WhoIsAskedToEndHasItsTimeAndNoMore) {
+  for (const int number : {SIGTERM, SIGHUP}) {
+    for (const Agent& agent : {Agent(listen_only), kTalksForEver, says(kEnded.substr(0, 7))}) {
+      auto signals = sys::make_pipe().value();
+      signal_comes(signals.second.get(), number);
+      AgentOptions options{.limit = 24h, .signal_fd = signals.first.get(), .grace = 200ms};
+      const auto ended = ask(kExec, agent, std::move(options));
+      ASSERT_FALSE(ended);
+      EXPECT_EQ(ended.error().exit_status, 128 + number);
+      EXPECT_EQ(ended.error().message,
+                fmt::format("the program in the guest did not end within 0 s of {}",
+                            number == SIGHUP ? "SIGHUP" : "SIGTERM"));
+    }
+  }
+  // One that ends by itself says with what.
+  auto signals = sys::make_pipe().value();
+  signal_comes(signals.second.get(), SIGTERM);
+  const auto ended =
+      ask(kExec, says(kEnded), {.limit = 20s, .signal_fd = signals.first.get(), .grace = 15s});
+  EXPECT_EQ(std::get<wire::ExecReply>(ended.value()).exit, 0);
+}
+
+TEST(AgentClient, CtrlCVeryOftenEndsOneThatNeverStopsTalking) {
+  auto keys = sys::make_pipe().value();
+  std::atomic<int> typed = 0;
+  // A key that is held down.
+  const std::jthread hand([&](const std::stop_token& over) {
+    while (!over.stop_requested() && ::write(keys.second.get(), "\x03", 1) == 1) {
+      ++typed;
+      ::poll(nullptr, 0, 110);
+    }
+  });
+  AgentOptions options{.limit = 20s, .input_fd = keys.first.get(), .terminal_fd = 1'000'000};
+  const auto ended = ask(kExec, kTalksForEver, std::move(options));
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().exit_status, 130);
+  EXPECT_GE(typed, 8);
 }
 
 TEST(AgentClient, ASinkThatHasEnoughEndsIt) {

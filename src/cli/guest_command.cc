@@ -93,6 +93,10 @@ Fd signals_for(bool terminal) {
   ::sigemptyset(&set);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2})
     ::sigaddset(&set, number);
+  struct sigaction before{};
+  // As nohup has it.
+  if (::sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler == SIG_IGN)
+    ::sigdelset(&set, SIGHUP);
   if (terminal) ::sigaddset(&set, SIGWINCH);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   return Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
