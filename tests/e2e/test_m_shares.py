@@ -141,6 +141,6 @@ def test_what_does_not_fit_together_starts_nothing(home, folders):
 
 
 def test_without_a_workspace_a_folder_may_be_shared(home, folders):
-    done = home.run("run", "--no-config", "--no-workspace", "-w", f"{folders['data']}:/srv/data:ro", "--", "sh", "-c",
-                    "pwd; cat /srv/data/file; ls -A /workspace", cwd=folders["work"], timeout=BOOT_SECONDS)
-    assert done.stdout == "/\ndata's\n", done
+    done = home.run("run", "--no-config", "--no-workspace", "-w", f"{folders['data']}:/srv/data:ro", "--env", "A=1", "--env", "B=2", "--",
+                    "sh", "-c", "pwd; cat /srv/data/file; ls -A /workspace; echo $A$B", cwd=folders["work"], timeout=BOOT_SECONDS)
+    assert done.stdout == "/\ndata's\n12\n", done
