@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <optional>
 
+#include "sys/files.h"
 #include "sys/raw_terminal.h"
 #include "sys/unix_socket.h"
 
@@ -225,6 +227,32 @@ class Exchange {
     if (output != "^C") silent_since_ = false;
   }
 
+  Result<void> put(wire::FrameType type, std::string_view bytes) {
+    if (options_.output) return options_.output(type, bytes);
+    const int fd = type == wire::FrameType::stderr_data ? options_.error_fd : options_.output_fd;
+    while (fd >= 0 && !bytes.empty()) {
+      PINHOLE_TRY(const bool room, wait_for_room(fd));
+      if (!room) continue;
+      // No more than what a pipe that is writable has room for: pipe(7).
+      const std::string_view piece = bytes.substr(0, PIPE_BUF);
+      PINHOLE_TRY_VOID(sys::write_all(fd, piece));
+      bytes.remove_prefix(piece.size());
+    }
+    return {};
+  }
+
+  Result<bool> wait_for_room(int fd) {
+    std::array<pollfd, 3> waited{{{fd, POLLOUT, 0},
+                                  {options_.signal_fd, POLLIN, 0},
+                                  {unsent_.empty() ? -1 : socket_.get(), POLLOUT, 0}}};
+    if (::poll(waited.data(), waited.size(), time_left()) < 0 && errno != EINTR)
+      return fail("cannot wait for room: {}", errno_text(errno));
+    if (waited[1].revents != 0) PINHOLE_TRY_VOID(forward_signal());
+    if (waited[2].revents != 0) write_some();
+    if (steady_clock::now() >= deadline_) return fail(time_is_up());
+    return waited[0].revents != 0;
+  }
+
   Result<void> handle(const wire::Frame& frame) {
     const bool output =
         (streams_.output && frame.type == wire::FrameType::stdout_data) ||
@@ -236,7 +264,7 @@ class Exchange {
     if (steady_clock::now() >= deadline_) return check_time();
     if (output) {
       if (options_.terminal_fd >= 0) heard(frame.payload);
-      if (options_.output) PINHOLE_TRY_VOID(options_.output(frame.type, frame.payload));
+      PINHOLE_TRY_VOID(put(frame.type, frame.payload));
       moved_ = steady_clock::now();  // also when it took its time to be written
       return {};
     }

@@ -33,6 +33,10 @@ struct AgentOptions {
   int terminal_fd = -1;
   std::chrono::milliseconds grace = std::chrono::seconds(10);
   OutputSink output = {};
+  /// Or descriptors that it is written to. A reader that has stopped reading them holds up the
+  /// program, but no signal and no end.
+  int output_fd = -1;
+  int error_fd = -1;
   /// From the first byte of a message to its last: the agent writes messages whole, and a machine may be paused meanwhile.
   std::chrono::milliseconds frame_limit = std::chrono::minutes(2);
   /// Called once the connection stands and before anything of the guest's is read: the place for seal().

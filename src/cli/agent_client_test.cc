@@ -213,6 +213,40 @@ TEST(AgentClient, WhoIsAskedToEndHasItsTimeAndNoMore) {
   EXPECT_EQ(std::get<wire::ExecReply>(ended.value()).exit, 0);
 }
 
+TEST(AgentClient, AReaderThatReadsNoMoreHoldsUpNoEnd) {
+  auto signals = sys::make_pipe().value();
+  auto unread = sys::make_pipe().value();
+  signal_comes(signals.second.get(), SIGTERM);
+  AgentOptions options{.limit = 24h,
+                       .signal_fd = signals.first.get(),
+                       .grace = 200ms,
+                       .output_fd = unread.second.get()};
+  const auto ended = ask(kExec, kTalksForEver, std::move(options));
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().exit_status, 128 + SIGTERM);
+}
+
+std::string all_of(const Fd& pipe) {
+  std::string text(65536, '\0');
+  text.resize(
+      static_cast<std::size_t>(std::max<ssize_t>(0, ::read(pipe.get(), text.data(), text.size()))));
+  return text;
+}
+
+TEST(AgentClient, OutputGoesToItsDescriptor) {
+  auto [read_end, write_end] = sys::make_pipe().value();
+  auto errors = sys::make_pipe().value();
+  const std::string text(10'000, 'x');
+  const auto ended =
+      ask(kExec, says(out(text) + wire::encode_frame(FrameType::stderr_data, "oh") + kEnded),
+          {.limit = 20s, .output_fd = write_end.get(), .error_fd = errors.second.get()});
+  EXPECT_EQ(std::get<wire::ExecReply>(ended.value()).exit, 0);
+  write_end.reset();
+  errors.second.reset();
+  EXPECT_EQ(all_of(read_end), text);
+  EXPECT_EQ(all_of(errors.first), "oh");
+}
+
 TEST(AgentClient, CtrlCVeryOftenEndsOneThatNeverStopsTalking) {
   auto keys = sys::make_pipe().value();
   std::atomic<int> typed = 0;

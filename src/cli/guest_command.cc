@@ -16,7 +16,6 @@
 #include "cli/agent_client.h"
 #include "cli/secrets.h"
 #include "cli/terminal.h"
-#include "sys/files.h"
 #include "sys/raw_terminal.h"
 #include "sys/seccomp.h"
 #include "sys/user.h"
@@ -102,11 +101,6 @@ Fd signals_for(bool terminal) {
   return Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-Result<void> write_output(wire::FrameType stream, std::string_view bytes) {
-  return sys::write_all(stream == wire::FrameType::stdout_data ? STDOUT_FILENO : STDERR_FILENO,
-                        bytes);
-}
-
 Result<int> exit_status(Result<wire::Reply> reply) {
   if (!reply) {
     reply.error().exit_status = status_of(reply.error());
@@ -144,7 +138,8 @@ Result<int> run_guest_command(const std::string& name, GuestCommand command) {
                        .input_fd = STDIN_FILENO,
                        .signal_fd = signals.get(),
                        .terminal_fd = terminal ? STDIN_FILENO : -1,
-                       .output = write_output};
+                       .output_fd = STDOUT_FILENO,
+                       .error_fd = STDERR_FILENO};
   options.connected = [&]() -> Result<void> {
     if (terminal) {
       PINHOLE_TRY(auto entered, sys::RawTerminal::enter(STDIN_FILENO));
