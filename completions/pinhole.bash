@@ -3,10 +3,11 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor image cache seed trust policy pep vsockd supervise version"
+_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor image cache review seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [cache]="ls rm"
+  [review]="ls show apply drop"
   [seed]="build inspect"
   [policy]="check explain test reload"
   [audit]="tail query verify"
@@ -15,7 +16,7 @@ declare -gA _pinhole_options=(
   [demo]="--json --keep --accel"
   [up]="--image --disk --cpus --memory --workspace --ro --no-workspace --cache --no-markers --guard --no-capture --policy --config --no-config --trust
         --user-data --fetch --boot --accel --reset-efi-vars --quiet"
-  [run]="--use --allow --secret --env --timeout --keep --no-terminal --image --cpus --memory --workspace --ro --no-workspace --cache --guard
+  [run]="--use --allow --secret --env --timeout --keep --review --no-terminal --image --cpus --memory --workspace --ro --no-workspace --cache --guard
         --no-capture --policy --config --no-config --trust --boot --accel"
   [shell]="--root --env"
   [forward]=""
@@ -40,6 +41,11 @@ declare -gA _pinhole_options=(
   [cache]=""
   ["cache ls"]="--json"
   ["cache rm"]=""
+  [review]=""
+  ["review ls"]="--json"
+  ["review show"]="--diff --json"
+  ["review apply"]="--force --json"
+  ["review drop"]=""
   [seed]=""
   ["seed build"]="--output --image-hash --instance-id --hostname"
   ["seed inspect"]="--json"
@@ -127,6 +133,7 @@ _pinhole() {
     up | down | rm | status | logs | exec | shell | forward | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "image build") _pinhole_offer_files -f -W "base node python full chromium" ;;
     "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
+    "review show" | "review apply" | "review drop") _pinhole_offer -W "$(_pinhole_names review ls)" ;;
     "cache rm") _pinhole_offer -W "$(_pinhole_names cache ls)" ;;
     "seed build" | "seed inspect" | cp) _pinhole_offer_files -f ;;
     trust) _pinhole_offer_files -d ;;

@@ -64,6 +64,7 @@ void add_cache(Commands& commands);
 void add_seed(Commands& commands);
 void add_trust(Commands& commands);
 void add_policy(Commands& commands);
+void add_review(Commands& commands);
 void add_inner(Commands& commands);  // pep, vsockd, supervise
 void add_version(Commands& commands);
 

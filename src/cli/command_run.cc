@@ -18,6 +18,7 @@
 #include "cli/interrupts.h"
 #include "cli/launch_vm.h"
 #include "cli/policy_words.h"
+#include "cli/review.h"
 #include "cli/session_policy.h"
 #include "cli/terminal.h"
 #include "cli/vm_words.h"
@@ -43,7 +44,7 @@ struct RunWords {
   SessionWords session;
   std::vector<std::string> command, env;
   std::uint64_t timeout_ms = 0;  // 0: none
-  bool keep = false, no_terminal = false;
+  bool keep = false, no_terminal = false, review = false;
 };
 
 /// Every failure of ours has the status that no command uses.
@@ -52,7 +53,24 @@ Error ours(Error error) {
   return error;
 }
 
-Result<preflight::PrepareOptions> options_for(const RunWords& words, const config::Paths& paths) {
+/// The review that the run's changes go to: ours alone until the VM has ended.
+struct RunReview {
+  std::string name = {};
+  Fd held = {};
+  bool ran = false;
+};
+
+Result<fs::path> begin(RunReview& run, const config::Paths& paths, const fs::path& folder,
+                       const std::string& name, const std::vector<std::string>& command) {
+  PINHOLE_TRY(const auto review, begin_review(paths, folder, name, command));
+  run.name = name;
+  PINHOLE_TRY(auto held, review::try_hold(review));
+  if (held) run.held = *std::move(held);
+  return review.dir;
+}
+
+Result<preflight::PrepareOptions> options_for(const RunWords& words, const config::Paths& paths,
+                                              RunReview& review) {
   VmWords vm = words.vm;
   vm.chosen_by_folder = true;
   PINHOLE_TRY(const std::string flags, session_policy(words.session));
@@ -60,6 +78,11 @@ Result<preflight::PrepareOptions> options_for(const RunWords& words, const confi
   options.name = "run-" + sys::random_hex(3);
   options.markers = false;
   options.ephemeral = !words.keep;
+  if (words.review) {
+    options.make_review = [&](const fs::path& folder, const std::string& name) {
+      return begin(review, paths, folder, name, words.command);
+    };
+  }
   return options;
 }
 
@@ -171,12 +194,12 @@ Result<Vm> launch(const RunWords& words, const config::Paths& paths,
   return vm;
 }
 
-Result<int> run_in_vm(const RunWords& words) {
-  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+Result<int> run_in_vm(const RunWords& words, const config::Paths& paths, RunReview& review) {
   sweep_ephemeral_vms(paths);
-  PINHOLE_TRY(const auto options, options_for(words, paths));
+  PINHOLE_TRY(const auto options, options_for(words, paths, review));
   const Interrupts interrupts;
   PINHOLE_TRY(const Vm vm, launch(words, paths, options));
+  review.ran = true;
   const auto owner = own_ephemeral_vm(vm);
   auto command = start_command(words, vm, options.request.workspace.has_value());
   const int status =
@@ -192,7 +215,14 @@ Result<int> run_in_vm(const RunWords& words) {
 }
 
 Result<int> run_command(const RunWords& words) {
-  auto status = run_in_vm(words);
+  const auto paths = config::user_paths();
+  if (!paths) return fail(ours(paths.error()));
+  RunReview review;
+  auto status = run_in_vm(words, *paths, review);
+  review.held.reset();
+  // From here on a Ctrl-C ends us: what the question is about is kept then.
+  if (!review.name.empty() && review.ran) finish_review(*paths, review.name);
+  if (!review.name.empty() && !review.ran) forget_review(*paths, review.name);
   if (!status) return fail(ours(std::move(status).error()));
   return status;
 }
@@ -206,6 +236,7 @@ void add_run(Commands& commands) {
       "  pinhole run -- npm test\n"
       "  pinhole run --use npm -- npm install\n"
       "  pinhole run --allow api.example.com --secret TOKEN@api.example.com -- ./agent\n"
+      "  pinhole run --review -- ./untrusted-codemod\n"
       "  pinhole run -- bash");
   auto words = std::make_shared<RunWords>();
   add_vm_words(command, words->vm);
@@ -222,7 +253,12 @@ void add_run(Commands& commands) {
       {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}};
   command.add_option("--timeout", words->timeout_ms, "end it after this time, as in 90s or 10m")
       ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"));
-  command.add_flag("--keep", words->keep, "leave the VM running afterwards");
+  auto* keep = command.add_flag("--keep", words->keep, "leave the VM running afterwards");
+  command
+      .add_flag(
+          "--review", words->review,
+          "change nothing in the workspace: show what the command changed, to apply or drop it")
+      ->excludes(keep);
   command.add_flag("-T,--no-terminal", words->no_terminal, "no terminal in the VM");
   command.add_option("CMD", words->command, "the command, after --")->required();
   commands.on(command, [words] { return run_command(*words); });

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "cli/guard.h"
+#include "cli/review.h"
 #include "config/vm_file.h"
 #include "config/vm_plan.h"
 #include "sys/files.h"
@@ -91,6 +92,7 @@ void sweep_ephemeral_vms(const config::Paths& paths) {
     if (!owner || runs(vm)) continue;
     if (auto removed = remove(paths, vm); !removed)
       log(LogLevel::warning, "{}", removed.error().message);
+    tell_left_review(paths, vm.name);
   }
 }
 

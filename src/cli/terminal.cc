@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/printable.h"
+#include "base/strings.h"
 #include "sys/user.h"
 
 namespace pinhole::cli {
@@ -126,6 +127,13 @@ bool ask_yes(std::string_view question) {
   std::string answer;
   std::getline(std::cin, answer);
   return answer == "y" || answer == "Y" || answer == "yes";
+}
+
+std::string ask_line(std::string_view question) {
+  std::cerr << without_foreign_controls(question) << std::flush;
+  std::string answer;
+  std::getline(std::cin, answer);
+  return to_lower(trim(answer));
 }
 
 }  // namespace pinhole::cli

@@ -51,5 +51,7 @@ void print_error(const Error& error);
 bool print_raw(std::string_view bytes);
 /// Asks on stdout, reads a line of stdin; true for yes.
 bool ask_yes(std::string_view question);
+/// Asks on stderr, reads a line of stdin, without its newline and in lower case; empty at the end of the input.
+std::string ask_line(std::string_view question);
 
 }  // namespace pinhole::cli

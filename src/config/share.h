@@ -31,6 +31,9 @@ struct Share {
   /// Below it: files and folders that the guest may read only (preflight/guard.h). Whatever bytes a
   /// name has.
   std::vector<std::string> guarded = {};
+  /// Where what the guest writes goes instead, until the user applies it (review/store.h): a folder with `upper` and `work`
+  /// in it. Empty: to the folder itself.
+  std::filesystem::path overlay = {};
   [[nodiscard]] bool is_workspace() const { return tag == kWorkspaceTag; }
   bool operator==(const Share&) const = default;
 };

@@ -39,9 +39,11 @@ json::array write_bytes(const std::vector<std::string>& names) {
 }
 
 json::object write(const Share& share) {
-  return {{"tag", share.tag},     {"host", share.host.string()},
-          {"guest", share.guest}, {"read_only", share.read_only},
-          {"cache", share.cache}, {"guarded", write_bytes(share.guarded)}};
+  json::object out{{"tag", share.tag},     {"host", share.host.string()},
+                   {"guest", share.guest}, {"read_only", share.read_only},
+                   {"cache", share.cache}, {"guarded", write_bytes(share.guarded)}};
+  if (!share.overlay.empty()) out["overlay"] = share.overlay.string();
+  return out;
 }
 
 json::object write(const DirectBoot& direct) {
@@ -140,6 +142,7 @@ class Reader {
                      .read_only = inner.boolean("read_only"),
                      .cache = inner.boolean("cache"),
                      .guarded = inner.guarded("guarded")});
+      if (inner.has("overlay")) out.back().overlay = inner.text("overlay");
       inner.finish();
       if (!inner.problem_.empty()) wrong(key);
     }

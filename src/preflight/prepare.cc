@@ -195,6 +195,27 @@ Result<void> check_efi_vars(const PrepareOptions& options, const Draft& draft) {
   return {};
 }
 
+/// With a review, nothing that is the user's may be written by another way.
+Result<void> check_reviewed(const PrepareOptions& options, const Draft& draft) {
+  if (!options.make_review) return {};
+  const config::Share* workspace = draft.plan.workspace();
+  if (workspace == nullptr || workspace->read_only) {
+    return fail(Error{.message = "--review, and no workspace that the guest writes to",
+                      .fix = "leave --review away, or --ro and --no-workspace",
+                      .exit_status = 2});
+  }
+  const auto other = std::ranges::find_if(draft.plan.shares, [](const config::Share& share) {
+    return !share.is_workspace() && !share.read_only && !share.cache;
+  });
+  if (other == draft.plan.shares.end()) return {};
+  return fail(
+      Error{.message = fmt::format("--review is for the workspace, and the guest writes to {} too",
+                                   printable(other->host.string())),
+            .fix = fmt::format("share it read-only: -w {}:{}:ro", printable(other->host.string()),
+                               other->guest),
+            .exit_status = 2});
+}
+
 fs::path policies_of(const Draft& draft) { return draft.paths.dir / "policy"; }
 fs::path new_policies(const Draft& draft) { return draft.paths.dir / "policy.new"; }
 
@@ -216,6 +237,7 @@ Result<Draft> make_draft(const config::Paths& paths, const PrepareOptions& optio
   }
   draft.plan.workspace_markers = options.markers && draft.plan.workspace() != nullptr;
   draft.plan.guard = options.request.guard.value_or(config::GuardLevel::warn);
+  PINHOLE_TRY_VOID(check_reviewed(options, draft));
   PINHOLE_TRY_VOID(choose_boot(options, user, draft));
   PINHOLE_TRY_VOID(choose_machine(paths, options, draft));
   PINHOLE_TRY_VOID(check_efi_vars(options, draft));
@@ -349,12 +371,20 @@ Result<void> guard_share(const fs::path& snapshot, config::Share& share, std::si
   return {};
 }
 
+Result<void> review_workspace(const PrepareOptions& options, Draft& draft) {
+  if (!options.make_review) return {};
+  const auto workspace = std::ranges::find_if(draft.plan.shares, &config::Share::is_workspace);
+  PINHOLE_TRY(workspace->overlay, options.make_review(workspace->host, draft.plan.name));
+  return {};
+}
+
 /// Those that the guest can write to and the host looks into.
 Result<void> guard_shares(const config::Paths& paths, Draft& draft) {
   PINHOLE_TRY_VOID(close_guards(paths, draft));
   if (draft.plan.guard == config::GuardLevel::off) return {};
   const auto is_guarded = [](const config::Share& share) {
-    return !share.read_only && !share.cache;
+    // What goes to an overlay is looked at before anything of it is in the folder.
+    return !share.read_only && !share.cache && share.overlay.empty();
   };
   const auto guarded = std::ranges::count_if(draft.plan.shares, is_guarded);
   for (config::Share& share : draft.plan.shares) {
@@ -381,6 +411,7 @@ Result<void> write_boot_files(const PrepareOptions& options, const Draft& draft)
 Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& options,
                              Draft& draft) {
   PINHOLE_TRY_VOID(make_caches(draft.plan.shares, options));
+  PINHOLE_TRY_VOID(review_workspace(options, draft));
   PINHOLE_TRY_VOID(guard_shares(paths, draft));
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
   PINHOLE_TRY_VOID(add_authority(options, draft));

@@ -50,6 +50,11 @@ struct PrepareOptions {
   /// its certificate, which the guest is to trust. Without it the guest gets none.
   std::function<Result<std::string>(const std::filesystem::path& folder, const std::string& vm)>
       make_authority = {};
+  /// Makes the folder that takes what the guest writes to the workspace (config::Share::overlay), once everything else is
+  /// checked, having tried whether this host can do it. Without it the guest writes to the workspace itself.
+  std::function<Result<std::filesystem::path>(const std::filesystem::path& workspace,
+                                              const std::string& vm)>
+      make_review = {};
 };
 
 struct Prepared {

@@ -131,6 +131,13 @@ std::string process_name(std::string_view kind, std::string_view tag) {
 
 std::string_view process_kind(std::string_view name) { return name.substr(0, name.find('-')); }
 
+namespace {
+std::optional<sys::Visible::Overlay> overlay_of(const config::Share& share) {
+  if (share.overlay.empty()) return std::nullopt;
+  return sys::Visible::Overlay{.upper = share.overlay / "upper", .work = share.overlay / "work"};
+}
+}  // namespace
+
 sys::Command virtiofsd_command(const config::VmPlan& plan, const config::Share& share,
                                const ShareIds& ids, int listener, int log) {
   sys::Command command{.program = plan.virtiofsd, .environment = plain_environment()};
@@ -146,7 +153,8 @@ sys::Command virtiofsd_command(const config::VmPlan& plan, const config::Share& 
                         .access = share.read_only ? Access::read : Access::write,
                         .pinned = true,
                         .inside = kShareInside,
-                        .guarded = share.guarded});
+                        .guarded = share.guarded,
+                        .overlay = overlay_of(share)});
   view.empty_dirs = {"/run"};
   view.proc = sys::FileView::Proc::
       whole;  // it reads the host's limit of open files, and mounts its own later

@@ -71,6 +71,15 @@ Result<void> copy_data(const Copy& copy, off_t size, const std::function<bool()>
 
 }  // namespace
 
+Result<void> copy_sparse(const Fd& from, const Fd& to, const std::function<bool()>& go_on) {
+  struct stat info{};
+  if (::fstat(from.get(), &info) != 0) return fail("cannot read: {}", errno_text(errno));
+  if (::ioctl(to.get(), FICLONE, from.get()) == 0) return {};
+  if (::ftruncate(to.get(), info.st_size) != 0)
+    return fail("cannot make it as long: {}", errno_text(errno));
+  return copy_data({.from = from, .to = to}, info.st_size, go_on);
+}
+
 Result<void> copy_sparse(const std::filesystem::path& from, const std::filesystem::path& to,
                          const std::function<bool()>& go_on) {
   const auto what = fmt::format("while copying {}", printable(from.string()));
@@ -82,10 +91,7 @@ Result<void> copy_sparse(const std::filesystem::path& from, const std::filesyste
     return fail(Error{.message = "it is not a regular file"}.context(what));
   const Fd target(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!target) return fail("cannot create {}: {}", printable(to.string()), errno_text(errno));
-  if (::ioctl(target.get(), FICLONE, source.get()) == 0) return {};
-  if (::ftruncate(target.get(), info.st_size) != 0)
-    return fail("cannot create {}: {}", printable(to.string()), errno_text(errno));
-  auto copied = copy_data({.from = source, .to = target}, info.st_size, go_on);
+  auto copied = copy_sparse(source, target, go_on);
   if (!copied) return fail(std::move(copied).error().context(what));
   return {};
 }

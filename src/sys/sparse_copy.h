@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "base/fd.h"
 
 namespace pinhole::sys {
 
@@ -15,5 +16,8 @@ namespace pinhole::sys {
 /// begun stays for the caller to remove.
 Result<void> copy_sparse(const std::filesystem::path& from, const std::filesystem::path& to,
                          const std::function<bool()>& go_on = {});
+
+/// The same from one open regular file to another, which is empty.
+Result<void> copy_sparse(const Fd& from, const Fd& to, const std::function<bool()>& go_on = {});
 
 }  // namespace pinhole::sys
