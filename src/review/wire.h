@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the process that may read a guest's files (cli/review_worker.cc) says to the one that talks to the
-// user. Names are whatever bytes
-// the guest chose, so they are written in hexadecimal.
+// What the process that may read a guest's files (cli/review_worker.cc) says to the one that talks to the user. Names are
+// whatever bytes the guest chose, so they are written in hexadecimal.
 #pragma once
 
 #include <optional>

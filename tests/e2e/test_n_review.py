@@ -119,7 +119,7 @@ def test_nothing_changes_until_it_is_applied_and_then_exactly_what_was_shown(hom
 def test_what_changed_here_meanwhile_is_left_alone_and_drop_leaves_all(home, project):
     done = review_run(home, project, "echo guest > kept.txt; echo guest > src/new.js; rm old.txt; "
                                      # As deep and as unreadable as a guest's root can make it.
-                                     "sudo sh -c 'i=0; while [ $i -lt 150 ]; do mkdir d && cd d; i=$((i+1)); done; chmod 0 ../../d; "
+                                     "sudo sh -c 'i=0; while [ $i -lt 150 ]; do mkdir d && cd d; i=$((i+1)); done; chmod 0 /workspace/d; "
                                      "printf x > \"$(printf /workspace/evil\\\\033[2J)\"'")
     assert done.returncode == 0, done.stderr
     assert "\033" not in done.stderr and "evil\\x1b[2J" in done.stderr
