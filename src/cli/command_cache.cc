@@ -31,18 +31,30 @@ struct Volume {
   fs::path folder;
 };
 
+/// The folders directly below that are ours to look at; none where it cannot be listed.
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  auto entry = fs::directory_iterator(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    std::error_code gone;
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with('.') && fs::is_directory(entry->symlink_status(gone)))
+      found.push_back(entry->path());
+  }
+  return found;
+}
+
 /// Sorted by project and name; of a folder alone, or of all.
 std::vector<Volume> volumes_below(const fs::path& caches, const std::optional<fs::path>& only) {
   std::vector<Volume> found;
-  std::error_code error;
-  for (const auto& project : fs::directory_iterator(caches, error)) {
-    if (only && project.path() != *only) continue;
-    const auto named = sys::read_file(project.path() / preflight::kCacheProject, kLongestPath);
-    for (const auto& volume : fs::directory_iterator(project.path(), error)) {
-      const std::string name = volume.path().filename().string();
-      if (!config::valid_vm_name(name)) continue;  // ".project"
-      found.push_back(
-          {.name = name, .project = named.value_or(std::string()), .folder = volume.path()});
+  for (const fs::path& project : folders_in(caches)) {
+    if (only && project != *only) continue;
+    const auto named = sys::read_file(project / preflight::kCacheProject, kLongestPath);
+    for (const fs::path& volume : folders_in(project)) {
+      const std::string name = volume.filename().string();
+      if (!config::valid_vm_name(name)) continue;
+      found.push_back({.name = name, .project = named.value_or(std::string()), .folder = volume});
     }
   }
   std::ranges::sort(found, {}, &Volume::folder);
@@ -62,29 +74,24 @@ Result<int> list(bool as_json) {
   return 0;
 }
 
-/// The VM that has the volume, by its plan, and runs.
-Result<std::optional<std::string>> user_of(const fs::path& volume) {
-  PINHOLE_TRY(const auto vms, all_vms());
-  for (const Vm& vm : vms) {
+/// Who has the volume, for people: a VM that runs, as far as plans tell.
+std::string user_of(const fs::path& volume) {
+  const auto vms = all_vms();
+  if (!vms) return "a VM";
+  for (const Vm& vm : *vms) {
     const auto text = sys::read_file(vm.paths.plan, config::kLargestConfigFile);
     const auto plan = text ? config::parse_vm_plan(*text) : std::unexpected(text.error());
     if (!plan) continue;
     if (std::ranges::find(plan->shares, volume, &config::Share::host) == plan->shares.end())
       continue;
     const auto lock = sys::try_lock(vm.paths.lock);
-    if (!lock || !*lock) return vm.name;
+    if (lock && !*lock) return fmt::format("VM \"{}\"", vm.name);
   }
-  return std::nullopt;
+  return "a VM";
 }
 
 /// As those whom its files belong to: what the guest's root made is not the user's to remove.
-Result<void> remove(const Volume& volume) {
-  PINHOLE_TRY(const auto user, user_of(volume.folder));
-  if (user) {
-    return fail(Error{.message = fmt::format("cannot remove the cache \"{}\": VM \"{}\" uses it",
-                                             volume.name, *user),
-                      .fix = fmt::format("pinhole down {}", *user)});
-  }
+Result<void> remove_files(const Volume& volume) {
   PINHOLE_TRY(const sys::User owner, sys::current_user());
   PINHOLE_TRY(const auto ids, preflight::check_subordinate_ids(owner));
   sys::FileView view{.paths = sys::runtime_libraries()};
@@ -106,6 +113,20 @@ Result<void> remove(const Volume& volume) {
               printable(output.err, 300));
 }
 
+/// With the last volume of a project its folder goes as well.
+Result<void> remove(const Volume& volume) {
+  PINHOLE_TRY(const auto locks, preflight::keep_from_use(volume.folder));
+  if (!locks) {
+    return fail(Error{.message = fmt::format("cannot remove the cache \"{}\": {} uses it",
+                                             volume.name, user_of(volume.folder)),
+                      .fix = "end it first: pinhole ls shows all, pinhole down NAME"});
+  }
+  PINHOLE_TRY_VOID(remove_files(volume));
+  const fs::path project = volume.folder.parent_path();
+  if (!volumes_below(project.parent_path(), project).empty()) return {};
+  return sys::remove_tree(project);
+}
+
 Result<int> remove_volumes(const std::vector<std::string>& names) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   std::error_code error;
@@ -121,9 +142,6 @@ Result<int> remove_volumes(const std::vector<std::string>& names) {
     }
     PINHOLE_TRY_VOID(remove(*volume));
   }
-  // With the last volume its folder goes as well.
-  if (volumes_below(preflight::caches_folder(paths), folder).empty())
-    PINHOLE_TRY_VOID(sys::remove_tree(folder));
   return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "cli/terminal.h"
 #include "cli/vm_access.h"
 #include "config/vm_plan.h"
+#include "preflight/shares.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
 
@@ -58,6 +59,8 @@ Result<int> supervise(const std::string& name) {
   }
   PINHOLE_TRY(const std::string text, sys::read_file(vm.paths.plan, 1 << 20));
   PINHOLE_TRY(auto plan, config::parse_vm_plan(text));
+  // For as long as the VM runs; whoever prepared it has them until it is up.
+  PINHOLE_TRY(const auto caches, preflight::use_caches(plan.shares));
   supervisor::Supervisor supervisor(std::move(plan), vm.paths, *std::move(lock), std::move(report));
   PINHOLE_TRY(const auto ending, supervisor.run());
   if (ending.state == supervisor::VmState::error) return fail(ending.error);

@@ -12,6 +12,7 @@
 #include "base/strings.h"
 #include "preflight/git_settings.h"
 #include "preflight/guard_rules.h"
+#include "sys/user.h"
 
 namespace pinhole::preflight {
 namespace {
@@ -146,6 +147,7 @@ class Walk {
                       ((has(names, "objects") && has(names, "refs")) || has(names, "commondir"));
     if (is_dot_git || bare) visit_repository(folder);
     const bool root = folder.path.empty() || has(names, ".git");
+    if (folder.path.empty()) apply_outer_rules();
     for (const GuestDir::Named& entry : names) {
       const std::string path = below(folder.path, entry.name);
       if (entry.name == ".git" && entry.kind != GuestDir::Kind::folder) {
@@ -179,6 +181,17 @@ class Walk {
     }
   }
 
+  /// The workspace may itself be the first half of a name: `settings.json` in a `.claude` that is shared.
+  void apply_outer_rules() {
+    for (const GuardRule& rule : kGuardRules) {
+      const std::size_t slash = rule.name.find('/');
+      if (slash == std::string_view::npos || !begins_with(rule, real_.filename().string()))
+        continue;
+      add({.path = std::string(rule.name.substr(slash + 1)), .why = std::string(rule.why)},
+          Content::whole);
+    }
+  }
+
   void visit_repository(const Folder& folder) {
     for (const GitRule& rule : kGitRules) {
       add({.path = below(folder.path, rule.name),
@@ -186,10 +199,14 @@ class Walk {
            .read_only = rule.read_only && folder.read_only},
           rule.content);
     }
-    const auto config = top_.read(below(folder.path, "config"), kLargestRead);
+    for (const char* name : {"config", "config.worktree"}) follow_config(folder, name);
+  }
+
+  void follow_config(const Folder& folder, std::string_view name) {
+    const std::string by = below(folder.path, name);
+    const auto config = top_.read(by, kLargestRead);
     if (!config) return;
     const NamedPaths named = named_paths(*config);
-    const std::string by = below(folder.path, "config");
     for (const std::string& path : named.hooks) {
       add_named({.path = parent_of(folder.path), .why = std::string(kGitHooks), .led_by = by}, path,
                 Content::git_hooks);
@@ -200,12 +217,24 @@ class Walk {
     }
   }
 
-  /// By a config of git's, from a folder. The top of the workspace, or what lies outside of it, is not ours to guard.
+  /// By a config of git's, from a folder. The top of the workspace, or what lies outside of it, is not ours to guard here.
   void add_named(GuardedName from, std::string_view path, Content content) {
-    const std::string inside = real_.string() + "/";
-    from.path =
-        path.starts_with(inside) ? joined("", path.substr(inside.size())) : joined(from.path, path);
+    const auto home = sys::env("HOME");
+    std::string whole(path);
+    if (home && path.starts_with("~/")) whole = *home + whole.substr(1);
+    from.path = leads_to(from.path, whole, from.led_by);
     if (!from.path.empty()) add(std::move(from), content);
+  }
+
+  /// `path`, seen from a folder, below the workspace; empty where that is not in it.
+  std::string leads_to(const std::string& folder, const std::string& path, const std::string& by) {
+    if (scan_.leads.size() < kMostLeads) {
+      scan_.leads.push_back({.to = (real_ / folder / path).lexically_normal().string(), .by = by});
+    } else {
+      scan_.more_leads = true;  // no reason to stop: that would hide what comes after them
+    }
+    const std::string inside = real_.string() + "/";
+    return path.starts_with(inside) ? joined("", path.substr(inside.size())) : joined(folder, path);
   }
 
   void add(GuardedName name, Content content, unsigned links = 0) {
@@ -218,7 +247,8 @@ class Walk {
     collect(name.path, *look, content, 0);
     if (look->kind != GuestDir::Kind::link || links >= kMostLinks) return;
     // The link itself cannot be mounted over: what it leads to is guarded, and a change of the link is found.
-    name.led_by = std::exchange(name.path, joined(parent_of(name.path), look->target));
+    name.led_by = name.path;
+    name.path = leads_to(parent_of(name.led_by), look->target, name.led_by);
     if (!name.path.empty()) add(std::move(name), content, links + 1);
   }
 
@@ -240,7 +270,9 @@ class Walk {
       const auto found = top_.look(inner);
       if (stopped_) return;
       if (!found) missing(inner);
-      if (found && has_file_for(inner, *found)) collect(inner, *found, content, depth + 1);
+      if (!found || !has_file_for(inner, *found)) continue;
+      if (found->kind == GuestDir::Kind::link) (void)leads_to(path, found->target, inner);
+      collect(inner, *found, content, depth + 1);
     }
   }
 

@@ -45,11 +45,22 @@ struct GuardGap {
   bool operator==(const GuardGap&) const = default;
 };
 
+/// Where a config of git's or a link leads: what the host executes is there as well. Of the workspace's own it is among the
+/// names; of another shared folder, preflight/share_guard.h looks at it.
+struct GuardLead {
+  std::string to;  // absolute, normal, links in it as they are
+  std::string by;  // below the workspace: the config or link
+  bool operator==(const GuardLead&) const = default;
+};
+inline constexpr std::size_t kMostLeads = 4'000;
+
 struct GuardScan {
   std::vector<GuardedName> names =
       {};  // .git's, then from the top of the folder down; each is in `files`
   std::map<std::string, GuardedFile> files = {};  // by path
   std::vector<GuardGap> gaps = {};
+  std::vector<GuardLead> leads = {};  // with more_leads, no part of guard.json
+  bool more_leads = false;            // than kMostLeads
   /// Why the walk stopped; empty where it came to its end (but for `gaps`).
   std::string incomplete = {};
 };

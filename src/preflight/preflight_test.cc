@@ -51,9 +51,27 @@ TEST_F(WorkspaceFolder, NeverGivesAwayTheHomeFolderByAccident) {
   EXPECT_FALSE(check_workspace("/", true, user(), paths()));
   put("state/vms/web/plan.json", "");
   EXPECT_FALSE(check("state/vms/web", true));
+  EXPECT_FALSE(check("state", true));
   fs::create_directory_symlink(at("home"), at("link"));
   EXPECT_FALSE(check("link"));  // a link is where it leads
   EXPECT_THAT(check("nowhere").error().message, HasSubstr("No such file or directory"));
+}
+
+TEST_F(WorkspaceFolder, NeverHoldsPinholesOwnFilesWhoeverNamesIt) {
+  config::Paths own = paths();
+  own.state = at("home/.local/state/pinhole");
+  own.config = at("home/.config/pinhole");
+  put("home/.config/pinhole/trusted.yaml", "");
+  put("home/.local/state/pinhole/reviews/x/upper/y", "");
+  put("home/.local/share/x", "");
+  for (const char* folder : {"home", "home/.config", "home/.config/pinhole", "home/.local",
+                             "home/.local/state/pinhole/reviews/x"}) {
+    const auto refused = check_workspace(at(folder), true, user(), own);
+    ASSERT_FALSE(refused) << folder;
+    EXPECT_THAT(refused.error().message, HasSubstr("Pinhole's own files are in")) << folder;
+  }
+  EXPECT_TRUE(check_workspace(at("home/.local/share"), true, user(), own));
+  EXPECT_TRUE(check_workspace(at("home"), true, user(), paths()));  // they are elsewhere
 }
 
 TEST_F(WorkspaceFolder, PathMayNotSpeakToVirtiofsd) {

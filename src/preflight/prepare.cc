@@ -19,6 +19,7 @@
 #include "preflight/guest_folders.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/project_path.h"
+#include "preflight/share_guard.h"
 #include "preflight/shares.h"
 #include "preflight/tools.h"
 #include "qemu/firmware.h"
@@ -40,6 +41,7 @@ struct Draft {
   config::VmPaths paths;
   std::string user_data;
   std::vector<std::string> notes;
+  std::vector<Fd> cache_locks = {};
 };
 
 std::string json_text(std::string_view text) {
@@ -350,9 +352,9 @@ Result<void> close_guards(const config::Paths& paths, Draft& draft) {
 }
 
 /// `part`: of what a plan has room for.
-Result<void> guard_share(const fs::path& snapshot, config::Share& share, std::size_t part,
-                         Draft& draft) {
-  PINHOLE_TRY(const GuardScan scan, open_guard(share.host, draft.plan.guard, snapshot));
+Result<GuardScan> guard_share(const fs::path& snapshot, config::Share& share, std::size_t part,
+                              Draft& draft) {
+  PINHOLE_TRY(GuardScan scan, open_guard(share.host, draft.plan.guard, snapshot));
   share.guarded = read_only_names(scan, kMostMounts, part);
   const std::string folder =
       share.is_workspace() ? "the workspace" : printable(share.host.string());
@@ -368,7 +370,19 @@ Result<void> guard_share(const fs::path& snapshot, config::Share& share, std::si
   }
   for (const std::string& why : shortfalls(scan))
     draft.notes.push_back(fmt::format("not all of {} is guarded: {}", folder, printable(why, 400)));
-  return {};
+  return scan;
+}
+
+/// One that is read-only may have settings all the same that lead to one that is not.
+Result<GuardScan> look_at_share(const config::Share& share, Draft& draft) {
+  PINHOLE_TRY(GuardScan scan, scan_workspace(share.host));
+  if (!scan.incomplete.empty()) {
+    draft.notes.push_back(
+        fmt::format("not all of {} was looked at, which may have settings that "
+                    "lead to other shared folders: {}",
+                    printable(share.host.string()), printable(scan.incomplete, 400)));
+  }
+  return scan;
 }
 
 Result<void> review_workspace(const PrepareOptions& options, Draft& draft) {
@@ -387,12 +401,25 @@ Result<void> guard_shares(const config::Paths& paths, Draft& draft) {
     return !share.read_only && !share.cache && share.overlay.empty();
   };
   const auto guarded = std::ranges::count_if(draft.plan.shares, is_guarded);
-  for (config::Share& share : draft.plan.shares) {
-    if (!is_guarded(share)) continue;
-    PINHOLE_TRY_VOID(guard_share(guard_snapshot(draft.paths, share.tag), share,
-                                 kMostMountBytes / static_cast<std::size_t>(guarded), draft));
+  if (guarded == 0) return {};
+  for (const config::Share& share : draft.plan.shares) {
+    if (is_guarded(share)) PINHOLE_TRY_VOID(check_not_guarded(share));
   }
-  return {};
+  std::vector<ScannedShare> scanned;
+  for (config::Share& share : draft.plan.shares) {
+    if (share.cache) continue;
+    PINHOLE_TRY(GuardScan scan,
+                is_guarded(share)
+                    ? guard_share(guard_snapshot(draft.paths, share.tag), share,
+                                  kMostMountBytes / static_cast<std::size_t>(guarded), draft)
+                    : look_at_share(share, draft));
+    scanned.push_back({.share = &share,
+                       .guarded = is_guarded(share),
+                       .leads = std::move(scan.leads),
+                       .more_leads = scan.more_leads});
+  }
+  PINHOLE_TRY(const HostFolders host, HostFolders::read());
+  return check_leads(scanned, host);
 }
 
 /// What the machine starts from, beside its disk.
@@ -410,7 +437,7 @@ Result<void> write_boot_files(const PrepareOptions& options, const Draft& draft)
 
 Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& options,
                              Draft& draft) {
-  PINHOLE_TRY_VOID(make_caches(draft.plan.shares, options));
+  PINHOLE_TRY(draft.cache_locks, make_caches(draft.plan.shares, options));
   PINHOLE_TRY_VOID(review_workspace(options, draft));
   PINHOLE_TRY_VOID(guard_shares(paths, draft));
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
@@ -443,6 +470,7 @@ Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& op
   return Prepared{.plan = std::move(draft.plan),
                   .paths = std::move(draft.paths),
                   .lock = *std::move(lock),
+                  .cache_locks = std::move(draft.cache_locks),
                   .notes = std::move(draft.notes)};
 }
 

@@ -61,6 +61,7 @@ struct Prepared {
   config::VmPlan plan;
   config::VmPaths paths;
   Fd lock;                         // held: give it to the supervisor
+  std::vector<Fd> cache_locks;     // use_caches(): keep them until the supervisor has its own
   std::vector<std::string> notes;  // for the user, not errors
 };
 

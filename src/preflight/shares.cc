@@ -6,6 +6,7 @@
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "preflight/direct_boot.h"
+#include "preflight/host_folders.h"
 #include "preflight/project_path.h"
 #include "preflight/subordinate_ids.h"
 #include "preflight/workspace.h"
@@ -91,10 +92,12 @@ void add_caches(const config::Paths& paths, const PrepareOptions& options, const
 
 /// What one share forbids, another must not allow.
 Result<void> check_host_folders(const std::vector<Share>& shares) {
+  if (shares.size() < 2) return {};
+  PINHOLE_TRY(const HostFolders host, HostFolders::read());
   for (auto one = shares.begin(); one != shares.end(); ++one) {
     for (auto other = one + 1; other != shares.end(); ++other) {
       if (one->read_only && other->read_only) continue;
-      if (!is_inside(one->host, other->host) && !is_inside(other->host, one->host)) continue;
+      if (!host.have_files_in_common(one->host, other->host)) continue;
       return fail(Error{
           .message = fmt::format("{} (at {}) and {} (at {}) have files in common, which the guest "
                                  "could write to by one way and not by the other",
@@ -177,7 +180,59 @@ fs::path caches_folder(const config::Paths& paths) {
   return fs::weakly_canonical(paths.state, error) / "caches";
 }
 
-Result<void> make_caches(const std::vector<Share>& shares, const PrepareOptions& options) {
+namespace {
+
+/// Beside the projects' folders, so that they stay when those go: a lock on a file that was removed holds nobody off.
+Result<fs::path> lock_of(const fs::path& project, const std::string& volume = {}) {
+  const fs::path folder = project.parent_path() / ".locks";
+  PINHOLE_TRY_VOID(sys::make_private_dir(folder));
+  // No project's folder has a dot in its name.
+  const std::string name = project.filename().string();
+  return folder / (volume.empty() ? name : name + "." + volume);
+}
+
+Error being_removed(const fs::path& volume) {
+  return {.message = fmt::format("the cache \"{}\" is being removed just now",
+                                 printable(volume.filename().string())),
+          .fix = "try again when \"pinhole cache rm\" has ended"};
+}
+
+}  // namespace
+
+Result<std::vector<Fd>> use_caches(const std::vector<Share>& shares) {
+  std::vector<Fd> locks;
+  for (const Share& share : shares) {
+    if (!share.cache) continue;
+    PINHOLE_TRY(const fs::path file,
+                lock_of(share.host.parent_path(), share.host.filename().string()));
+    PINHOLE_TRY(auto lock, sys::try_shared_lock(file));
+    if (!lock) return fail(being_removed(share.host));
+    locks.push_back(*std::move(lock));
+  }
+  return locks;
+}
+
+Result<std::optional<std::vector<Fd>>> keep_from_use(const fs::path& folder) {
+  std::vector<Fd> locks;
+  const fs::path project = folder.parent_path();
+  for (const std::string& volume : {std::string(), folder.filename().string()}) {
+    PINHOLE_TRY(const fs::path file, lock_of(project, volume));
+    PINHOLE_TRY(auto lock, sys::try_lock(file));
+    if (!lock) return std::nullopt;
+    locks.push_back(*std::move(lock));
+  }
+  return locks;
+}
+
+Result<std::vector<Fd>> make_caches(const std::vector<Share>& shares,
+                                    const PrepareOptions& options) {
+  const auto first = std::ranges::find_if(shares, &Share::cache);
+  if (first == shares.end()) return std::vector<Fd>();
+  // While they are made nobody takes the project's folder away as empty.
+  PINHOLE_TRY(const fs::path file, lock_of(first->host.parent_path()));
+  PINHOLE_TRY(const auto project, sys::try_shared_lock(file));
+  if (!project) return fail(being_removed(first->host));
+  PINHOLE_TRY(auto locks, use_caches(shares));
   for (const Share& share : shares) {
     if (!share.cache) continue;
     const fs::path folder = share.host.parent_path();
@@ -189,7 +244,7 @@ Result<void> make_caches(const std::vector<Share>& shares, const PrepareOptions&
     fs::create_directory(share.host, error);
     if (error) return fail("cannot make {}: {}", share.host.string(), error.message());
   }
-  return {};
+  return locks;
 }
 
 }  // namespace pinhole::preflight

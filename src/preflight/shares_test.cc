@@ -17,7 +17,7 @@ using testing::HasSubstr;
 class Shares : public InFolder {
  protected:
   void SetUp() override {
-    for (const char* folder : {"work/sub", "data", "state"}) fs::create_directories(at(folder));
+    for (const char* folder : {"work/sub", "other", "state"}) fs::create_directories(at(folder));
     options_.folder = at("work");
     options_.workspace_explicit = true;
     options_.request.workspace = at("work").string();
@@ -36,7 +36,7 @@ class Shares : public InFolder {
 };
 
 TEST_F(Shares, ThatOverlapAreRefused) {
-  share("data", "/workspace/data");
+  share("other", "/workspace/data");
   EXPECT_THAT(refusal(), HasSubstr("/workspace/data lies inside of /workspace"));
   options_.request.shares.clear();
   share("work/sub", "/srv/sub", true);
@@ -48,7 +48,7 @@ TEST_F(Shares, ThatOverlapAreRefused) {
 
 TEST_F(Shares, OfOneVmAreSoMany) {
   for (std::size_t i = 1; i < config::kMostShares; ++i)
-    share("data", "/srv/" + std::to_string(i), true);
+    share("other", "/srv/" + std::to_string(i), true);
   EXPECT_THAT(refusal(), testing::Not(HasSubstr("too many")));
   options_.request.caches = {{.name = "npm"}};
   EXPECT_THAT(refusal(), HasSubstr("9 folders are too many to share"));
@@ -80,6 +80,33 @@ TEST_F(Shares, AVolumeIsMadeOnceAndStaysWhatAGuestMadeOfIt) {
   struct stat info{};
   ASSERT_EQ(::stat(volume.parent_path().c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700U);
+}
+
+TEST_F(Shares, AVolumeInUseIsNotRemovedAndOneBeingRemovedNotUsed) {
+  const fs::path npm = cache_folder(paths(), at("work")) / "npm";
+  const fs::path pip = npm.parent_path() / "pip";
+  const auto of = [](const fs::path& volume) {
+    return std::vector<config::Share>{
+        {.tag = "share-1", .host = volume, .guest = "/home/ana/x", .cache = true}};
+  };
+  auto one = make_caches(of(npm), options_).value();
+  auto other = use_caches(of(npm)).value();  // its supervisor, or another VM
+  EXPECT_FALSE(keep_from_use(npm).value());
+  one.clear();
+  EXPECT_FALSE(keep_from_use(npm).value());
+  other.clear();
+  auto removing = keep_from_use(npm).value();
+  ASSERT_TRUE(removing);
+  EXPECT_EQ(use_caches(of(npm)).error().message, "the cache \"npm\" is being removed just now");
+  // The project's folder may be about to go.
+  EXPECT_FALSE(make_caches(of(pip), options_));
+  EXPECT_FALSE(fs::exists(pip));
+  // What runs with another volume does not mind.
+  EXPECT_TRUE(use_caches(of(pip)));
+  removing.reset();
+  const auto pips = make_caches(of(pip), options_).value();
+  EXPECT_TRUE(keep_from_use(npm).value());
+  EXPECT_FALSE(keep_from_use(pip).value());
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "preflight/project_path.h"
+#include "preflight/host_folders.h"
 #include "sys/guest_dir.h"
 
 namespace pinhole::preflight {
@@ -77,13 +77,14 @@ Result<Workspace> check_workspace(const fs::path& folder, bool explicitly, const
                           "cannot use / as {}: the guest could read and change everything", what),
                       .fix = "name the project's folder: --workspace DIR"});
   }
+  PINHOLE_TRY(const HostFolders host, HostFolders::read());
   for (const fs::path& own : {paths.state, paths.config, paths.images, paths.runtime}) {
+    if (own.empty()) continue;
     const fs::path real = fs::weakly_canonical(own, error);
-    if (is_inside(path, real) || (is_inside(real, path) && !explicitly)) {
-      return fail(Error{.message = fmt::format("cannot use {} as {}: Pinhole's own files are in {}",
-                                               path.string(), what, real.string()),
-                        .fix = "work in a folder of its own below it: --workspace DIR"});
-    }
+    if (!host.have_files_in_common(path, real)) continue;
+    return fail(Error{.message = fmt::format("cannot use {} as {}: Pinhole's own files are in {}",
+                                             path.string(), what, real.string()),
+                      .fix = "name a folder that is apart from them, as the project's: -w DIR"});
   }
   if (!explicitly && (path == fs::weakly_canonical(user.home, error) ||
                       fs::exists(fs::symlink_status(path / ".ssh", error)))) {

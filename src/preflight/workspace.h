@@ -20,7 +20,8 @@ struct Workspace {
 };
 
 /// `explicitly`: the user named the folder with a flag; then a home folder is his decision, but "/"
-/// and a folder with Pinhole's own state never are, nor one that virtiofsd's options cannot spell.
+/// never is, nor one with Pinhole's own files in it or around it (other VMs' keys, what is trusted, reviews; a home has
+/// them, unless XDG_STATE_HOME and the others lead elsewhere), nor one that virtiofsd's options cannot spell.
 /// `what` the folder is to be, for messages.
 Result<Workspace> check_workspace(const std::filesystem::path& folder, bool explicitly,
                                   const sys::User& user, const config::Paths& paths,

@@ -140,12 +140,21 @@ Result<std::string> sha256_file(const fs::path& path) {
   return hash.finish_hex();
 }
 
-Result<std::optional<Fd>> try_lock(const fs::path& path) {
+namespace {
+
+Result<std::optional<Fd>> lock_at_once(const fs::path& path, int how) {
   Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file) return fail("cannot open lock file {}: {}", path.string(), errno_text(errno));
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return std::optional<Fd>(std::move(file));
+  if (::flock(file.get(), how | LOCK_NB) == 0) return std::optional<Fd>(std::move(file));
   if (errno == EWOULDBLOCK) return std::optional<Fd>();
   return fail("cannot lock {}: {}", path.string(), errno_text(errno));
+}
+
+}  // namespace
+
+Result<std::optional<Fd>> try_lock(const fs::path& path) { return lock_at_once(path, LOCK_EX); }
+Result<std::optional<Fd>> try_shared_lock(const fs::path& path) {
+  return lock_at_once(path, LOCK_SH);
 }
 
 std::optional<Fd> inherited_lock(int fd, const fs::path& path) {

@@ -46,6 +46,9 @@ Result<std::string> sha256_file(const fs::path& path);
 /// Nothing when somebody else holds it.
 Result<std::optional<Fd>> try_lock(const fs::path& path);
 
+/// A shared one: many may hold it at once, and nobody then has the exclusive one.
+Result<std::optional<Fd>> try_shared_lock(const fs::path& path);
+
 /// The lock on `path` that a parent process took and handed down as descriptor `fd`; nothing when that descriptor is
 /// something else.
 std::optional<Fd> inherited_lock(int fd, const fs::path& path);

@@ -50,6 +50,18 @@ TEST_F(Files, LockIsHeldByOneOnly) {
   EXPECT_TRUE(try_lock(at("lock")).value());
 }
 
+TEST_F(Files, ASharedLockIsHeldByManyOrNone) {
+  auto first = try_shared_lock(at("lock")).value();
+  auto second = try_shared_lock(at("lock")).value();
+  ASSERT_TRUE(first && second);
+  first.reset();
+  EXPECT_FALSE(try_lock(at("lock")).value());
+  second.reset();
+  const auto alone = try_lock(at("lock")).value();
+  ASSERT_TRUE(alone);
+  EXPECT_FALSE(try_shared_lock(at("lock")).value());
+}
+
 TEST_F(Files, PrivateDirRefusesWhatOthersCanWrite) {
   EXPECT_TRUE(make_private_dir(at("a/b/c")));
   EXPECT_TRUE(make_private_dir(at("a/b/c")));
