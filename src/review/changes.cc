@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ctime>
 #include <memory>
 #include <set>
 
@@ -22,18 +23,24 @@ constexpr std::uint32_t kPlainMode = 0777;
 constexpr const char* kGoneHere = "was removed here since the run began";
 constexpr const char* kChangedHere = "changed here since the run began";
 
-bool leads_out(const std::string& path, const std::string& target) {
-  if (target.starts_with('/')) return true;
-  int depth = static_cast<int>(std::ranges::count(path, '/'));
-  const std::filesystem::path parts(target);
-  return std::ranges::any_of(parts, [&](const std::filesystem::path& part) {
-    if (part == "..")
-      --depth;
-    else if (!part.empty() && part != ".")
-      ++depth;
-    return depth < 0;
-  });
+/// Of the text alone: behind a name, `..` leads wherever that name does.
+const char* leads_out(const std::string& path, const std::string& target) {
+  constexpr const char* kOut = "leads out of the folder";
+  if (target.starts_with('/')) return kOut;
+  auto depth = std::ranges::count(path, '/');
+  bool named = false;
+  for (const std::filesystem::path& part : std::filesystem::path(target)) {
+    if (part == "..") {
+      if (named) return "may lead out of the folder";
+      if (--depth < 0) return kOut;
+    } else if (!part.empty() && part != ".") {
+      named = true;
+    }
+  }
+  return nullptr;
 }
+
+constexpr std::uint32_t kSetIds = 06000;
 
 class Scan {
  public:
@@ -46,10 +53,14 @@ class Scan {
         line_deadline_(steady_clock::now() + limits.line_time) {}
 
   Changes run() {
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    out_.looked_ns = std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
     const OverlayNotes notes = take(upper_.notes(""));
     if (!notes.strange.empty() || notes.opaque) give_up("its top has notes that are not ours");
-    walk_both("", false, 0);
+    walk_both("", false);
     std::ranges::sort(out_.list, {}, &Change::path);
+    out_.began_ns = began_ns_;
     return std::move(out_);
   }
 
@@ -68,73 +79,91 @@ class Scan {
   }
 
   /// False: no further.
-  bool step(const std::string& path, int depth) {
-    if (++seen_ > limits_.entries)
-      give_up(fmt::format("more than {} files and folders", limits_.entries));
-    if (depth > limits_.depth)
-      give_up(fmt::format("folders more than {} deep: {}", limits_.depth, printable(path, 200)));
-    check_time();
+  bool go_on() {
+    if (steady_clock::now() > deadline_) give_up("it takes too long");
     return !given_up();
   }
-  void check_time() {
-    if (steady_clock::now() > deadline_) give_up("it takes too long");
-  }
 
-  std::vector<std::string> names(const Tree& tree, const std::string& path) {
-    return take(tree.names(path, limits_.entries));
+  /// All levels' lists are in memory at once, so they count together. Nothing: the folder cannot be listed, and why.
+  Result<std::vector<std::string>> names(const Tree& tree, const std::string& path) {
+    auto listed = tree.names(path, limits_.entries - listed_);
+    if (listed) listed_ += listed->size();
+    if (!listed && listed.error().code == "too_many")
+      give_up(fmt::format("more than {} files and folders", limits_.entries));
+    return listed;
+  }
+  std::vector<std::string> names_or_refuse(const Tree& tree, const std::string& path) {
+    auto listed = names(tree, path);
+    if (listed) return *std::move(listed);
+    if (path.empty()) give_up(listed.error().message);
+    if (!given_up()) refuse(path, listed.error().message);
+    return {};
   }
 
   void add(Change change) {
+    const auto target = [](const std::optional<Entry>& entry) {
+      return entry ? entry->target.size() : 0;
+    };
+    path_bytes_ +=
+        change.path.size() + change.conflict.size() + target(change.before) + target(change.after);
+    if (path_bytes_ > limits_.path_bytes)
+      return give_up(fmt::format("names of more than {} bytes", limits_.path_bytes));
     if (out_.list.size() >= limits_.changes)
       return give_up(fmt::format("more than {} changes", limits_.changes));
     out_.list.push_back(std::move(change));
   }
 
+  /// Of too many, the rest is not named; none of them is applied either.
   void refuse(const std::string& path, std::string why) {
-    if (++refused_ > limits_.refused)
-      return give_up(fmt::format("more than {} things that are no files", limits_.refused));
+    if (++refused_ > limits_.refused + 1) return;
+    if (refused_ > limits_.refused) why += "; and perhaps more that have no line";
     add({.path = path, .what = What::refused, .problem = std::move(why)});
   }
 
   [[nodiscard]] bool is_newer(const Entry& entry) const { return entry.changed_ns > began_ns_; }
 
   /// Both are folders. `opaque`: what the upper one does not have is gone.
-  void walk_both(const std::string& path, bool opaque, int depth) {
-    const auto written = names(upper_, path);
+  void walk_both(const std::string& path, bool opaque) {
+    const auto written = names_or_refuse(upper_, path);
     for (const std::string& name : written) {
-      const std::string child = join(path, name);
-      if (!step(child, depth)) return;
-      consider(child, depth);
+      if (!go_on()) return;
+      consider(join(path, name));
     }
     if (!opaque) return;
-    for (const std::string& name : names(folder_, path)) {
+    for (const std::string& name : names_or_refuse(folder_, path)) {
       const std::string child = join(path, name);
-      if (!step(child, depth)) return;
-      if (name == kUnfinished || std::ranges::binary_search(written, name)) continue;
-      if (const auto before = take(folder_.look(child))) deleted(child, *before, depth);
+      if (!go_on()) return;
+      if (is_unfinished(name) || std::ranges::binary_search(written, name)) continue;
+      const auto before = folder_.look(child);
+      if (!before) refuse(child, before.error().message);
+      if (before && *before) deleted(child, **before);
     }
   }
 
-  void consider(const std::string& path, int depth) {
-    const auto after = take(upper_.look(path));
-    const auto before = take(folder_.look(path));
-    if (given_up()) return;
+  void consider(const std::string& path) {
+    if (auto why = why_never(path, limits_)) return refuse(path, *std::move(why));
+    const auto here = folder_.look(path);
+    const auto written = upper_.look(path);
+    if (!here || !written) return refuse(path, (here ? written : here).error().message);
+    const auto& before = *here;
+    const auto& after = *written;
     if (!after) return refuse(path, "it cannot be looked at");
     if (after->kind == Kind::whiteout) {
-      if (before) deleted(path, *before, depth);
+      if (before) deleted(path, *before);
       return;
     }
     if (after->kind == Kind::special) return refuse(path, after->what);
-    const OverlayNotes notes =
-        after->kind == Kind::link ? OverlayNotes() : take(upper_.notes(path));
+    const auto noted = after->kind == Kind::link ? OverlayNotes() : upper_.notes(path);
+    if (!noted) return refuse(path, noted.error().message);
+    const OverlayNotes& notes = *noted;
     if (!notes.strange.empty())
       return refuse(
           path, fmt::format("the overlay's note \"{}\" is not ours", printable(notes.strange, 40)));
     if (before && before->kind == Kind::folder && after->kind == Kind::folder) {
       compare_folders(path, *before, *after);
-      return walk_both(path, notes.opaque, depth + 1);
+      return walk_both(path, notes.opaque);
     }
-    compare_others(path, before, *after, notes, depth);
+    compare_others(path, before, *after, notes);
   }
 
   void compare_folders(const std::string& path, const Entry& before, const Entry& after) {
@@ -147,7 +176,7 @@ class Scan {
   }
 
   void compare_others(const std::string& path, const std::optional<Entry>& before,
-                      const Entry& after, const OverlayNotes& notes, int depth) {
+                      const Entry& after, const OverlayNotes& notes) {
     Change change{.path = path, .before = before, .after = after};
     if (!before) {
       change.what = What::created;
@@ -164,77 +193,117 @@ class Scan {
     }
     if (before && is_newer(*before)) change.conflict = kChangedHere;
     if (before && before->kind == Kind::folder) {
-      std::string newer;
-      count_folder(path, depth + 1, change, newer);
-      if (!newer.empty())
-        change.conflict = fmt::format("{} in it {}", printable(newer, 200), kChangedHere);
+      count_old(path, change);
     }
-    constexpr std::uint32_t kSetIds = 06000;
+    if (!change.problem.empty()) return refuse(path, std::move(change.problem));
     if (after.kind == Kind::file && (after.mode & kSetIds) != 0)
       change.notes.emplace_back("without its setuid and setgid bits");
-    if (after.kind == Kind::link && leads_out(path, after.target))
-      change.notes.emplace_back("leads out of the folder");
+    const char* out = after.kind == Kind::link ? leads_out(path, after.target) : nullptr;
+    if (out != nullptr) change.notes.emplace_back(out);
     if (after.kind == Kind::file && change.what != What::mode) {
       out_.to_write += after.on_disk;
       change.lines = count_lines(change);
     }
-    if (after.kind == Kind::folder) count_new(path, depth + 1, change);
+    if (after.kind == Kind::folder) {
+      Inside inside;
+      count_new(path, change, inside);
+      note("leads or may lead out of the folder", inside.leading, change);
+      note("without its setuid and setgid bits", inside.set_ids, change);
+    }
     add(std::move(change));
   }
 
-  void deleted(const std::string& path, const Entry& before, int depth) {
+  void deleted(const std::string& path, const Entry& before) {
     Change change{.path = path, .what = What::deleted, .before = before};
     // A folder's own time changes with what is in it, and that is looked at.
     if (is_newer(before)) change.conflict = kChangedHere;
     if (before.kind == Kind::folder) {
-      std::string newer;
-      count_folder(path, depth + 1, change, newer);
-      if (!newer.empty())
-        change.conflict = fmt::format("{} in it {}", printable(newer, 200), kChangedHere);
+      count_old(path, change);
+      if (!change.problem.empty()) return refuse(path, std::move(change.problem));
     } else if (before.kind == Kind::file) {
       change.lines = count_lines(change);
     }
     add(std::move(change));
   }
 
-  /// What goes with a folder of the user's. `newer`: something in it that changed since the run began.
-  void count_folder(const std::string& path, int depth, Change& change, std::string& newer) {
-    for (const std::string& name : names(folder_, path)) {
+  void count_old(const std::string& path, Change& change) {
+    std::string newer;
+    count_folder(path, change, newer);
+    if (!newer.empty())
+      change.conflict = fmt::format("{} in it {}", printable(newer, 200), kChangedHere);
+  }
+
+  /// What goes with a folder of the user's. `newer`: something in it that changed since the run began. A problem of the
+  /// change's: it cannot be seen whole, and so it stays.
+  void count_folder(const std::string& path, Change& change, std::string& newer) {
+    const auto listed = names(folder_, path);
+    if (!listed) change.problem = listed.error().message;
+    for (const std::string& name : listed.value_or(std::vector<std::string>())) {
       const std::string child = join(path, name);
-      if (!step(child, depth)) return;
-      const auto entry = take(folder_.look(child));
-      if (!entry) continue;
-      if (is_newer(*entry) && newer.empty()) newer = child;
-      if (entry->kind == Kind::folder) {
-        count_folder(child, depth + 1, change, newer);
+      if (!go_on()) return;
+      const auto entry = folder_.look(child);
+      if (!entry) change.problem = entry.error().message;
+      if (!entry || !*entry || is_unfinished(name)) continue;
+      if (auto why = why_never(child, limits_)) {
+        change.problem = *std::move(why);
+        continue;
+      }
+      if (is_newer(**entry) && newer.empty()) newer = child;
+      if ((*entry)->kind == Kind::folder) {
+        count_folder(child, change, newer);
       } else {
         ++change.entries;
-        change.bytes += entry->kind == Kind::file ? entry->size : 0;
+        change.bytes += (*entry)->kind == Kind::file ? (*entry)->size : 0;
       }
     }
   }
 
-  /// What comes with a folder of the guest's.
-  void count_new(const std::string& path, int depth, Change& change) {
-    for (const std::string& name : names(upper_, path)) {
-      const std::string child = join(path, name);
-      if (!step(child, depth)) return;
-      const auto entry = take(upper_.look(child));
-      if (!entry) {
-        refuse(child, "it cannot be looked at");
-      } else if (entry->kind == Kind::special) {
-        refuse(child, entry->what);
-      } else if (entry->kind == Kind::folder) {
-        // A folder that was copied up and then lost its place here.
-        if (change.conflict.empty() && take(upper_.notes(child)).copied_up)
-          change.conflict = kGoneHere;
-        count_new(child, depth + 1, change);
-      } else if (entry->kind != Kind::whiteout) {
-        ++change.entries;
-        change.bytes += entry->kind == Kind::file ? entry->size : 0;
-        out_.to_write += entry->kind == Kind::file ? entry->on_disk : 0;
-      }
+  struct Some {
+    std::size_t number = 0;
+    std::string first = {};
+    void add(const std::string& path) {
+      if (++number == 1) first = path;
     }
+  };
+  struct Inside {
+    Some leading, set_ids;
+  };
+  static void note(std::string_view what, const Some& some, Change& change) {
+    if (some.number == 0) return;
+    std::string text = fmt::format("{} {}", printable(some.first, 200), what);
+    if (some.number > 1) text += fmt::format(", as {} more in it", some.number - 1);
+    change.notes.push_back(std::move(text));
+  }
+
+  /// What comes with a folder of the guest's.
+  void count_new(const std::string& path, Change& change, Inside& inside) {
+    for (const std::string& name : names_or_refuse(upper_, path)) {
+      if (!go_on()) return;
+      count_one_new(join(path, name), change, inside);
+    }
+  }
+  void count_one_new(const std::string& child, Change& change, Inside& inside) {
+    if (auto why = why_never(child, limits_)) return refuse(child, *std::move(why));
+    const auto looked = upper_.look(child);
+    if (!looked) return refuse(child, looked.error().message);
+    const std::optional<Entry>& entry = *looked;
+    if (!entry) return refuse(child, "it cannot be looked at");
+    if (entry->kind == Kind::special) return refuse(child, entry->what);
+    if (entry->kind == Kind::whiteout) return;
+    if (entry->kind == Kind::folder) {
+      // A folder that was copied up and then lost its place here.
+      const auto notes = upper_.notes(child);
+      if (change.conflict.empty() && notes && notes->copied_up) change.conflict = kGoneHere;
+      return count_new(child, change, inside);
+    }
+    ++change.entries;
+    if (entry->kind == Kind::link) {
+      if (leads_out(child, entry->target) != nullptr) inside.leading.add(child);
+      return;
+    }
+    if ((entry->mode & kSetIds) != 0) inside.set_ids.add(child);
+    change.bytes += entry->size;
+    out_.to_write += entry->on_disk;
   }
 
   bool same_content(const std::string& path, const Entry& before, const Entry& after) {
@@ -247,8 +316,7 @@ class Scan {
       const ssize_t n = ::pread(old_file.get(), (*buffers)[0].data(), kPiece, at);
       const ssize_t m = ::pread(new_file.get(), (*buffers)[1].data(), kPiece, at);
       if (n < 0 || m < 0) give_up(fmt::format("cannot read {}", printable(path, 200)));
-      check_time();
-      if (given_up()) return false;
+      if (!go_on()) return false;
       const auto size = static_cast<std::size_t>(n);
       if (n != m ||
           !std::equal((*buffers)[0].begin(), (*buffers)[0].begin() + size, (*buffers)[1].begin()))
@@ -281,8 +349,8 @@ class Scan {
   const ScanLimits& limits_;
   steady_clock::time_point deadline_, line_deadline_;
   Changes out_;
-  std::size_t seen_ = 0, refused_ = 0;
-  std::uint64_t line_bytes_ = 0;
+  std::size_t listed_ = 0, refused_ = 0;
+  std::uint64_t line_bytes_ = 0, path_bytes_ = 0;
 };
 
 }  // namespace
@@ -303,6 +371,17 @@ std::string_view to_string(Change::What what) {
       break;
   }
   return "refused";
+}
+
+std::optional<std::string> why_never(const std::string& path, const ScanLimits& limits) {
+  // Beneath PATH_MAX, with room for a name of ours in the place of its last one.
+  constexpr std::size_t kLongestPath = 3'900;
+  if (path.size() > kLongestPath)
+    return fmt::format("its path is longer than {} bytes", kLongestPath);
+  if (std::ranges::count(path, '/') > limits.depth)
+    return fmt::format("it is more than {} folders deep", limits.depth);
+  if (is_unfinished(path.substr(path.rfind('/') + 1))) return "such names are Pinhole's own";
+  return std::nullopt;
 }
 
 Changes find_changes(const Tree& folder, const Tree& upper, std::int64_t began_ns,

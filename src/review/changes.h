@@ -40,19 +40,26 @@ std::string_view to_string(Change::What what);
 struct ScanLimits {
   std::size_t entries = 1'000'000;  // of both, together
   std::size_t changes = 50'000;
-  int depth = 200;                      // folders in each other
-  std::size_t refused = 1'000;          // special files in new folders
+  int depth = 200;              // folders in each other
+  std::size_t refused = 1'000;  // that are named
+  std::uint64_t path_bytes =
+      32 << 20;  // of all changes' names and links, which go through memory in hexadecimal
   std::uint64_t file_bytes = 1 << 20;   // a larger file's lines are not counted
   std::uint64_t line_bytes = 64 << 20;  // of all files whose lines are counted
   std::chrono::milliseconds line_time = std::chrono::seconds(5);
   std::chrono::milliseconds time = std::chrono::minutes(5);
 };
 
+/// Why nothing at this path is ever applied, whatever it is: it is folders too deep, or too long, or a name of ours.
+std::optional<std::string> why_never(const std::string& path, const ScanLimits& limits = {});
+
 struct Changes {
   std::vector<Change> list;    // in the order of paths
   std::uint64_t to_write = 0;  // bytes on disk
   /// Why the comparison was given up; empty where it came to its end. What is incomplete is not applied.
   std::string incomplete = {};
+  std::int64_t began_ns = 0,
+               looked_ns = 0;  // the host's clock: when the run and when the comparison began
 };
 
 /// `began_ns`: the host's clock when the run began. What the folder's kernel says has changed after that is a conflict

@@ -280,7 +280,6 @@ TEST_F(Reviewed, ALinkInTheFolderIsNeverFollowed) {
   fs::remove_all(root_ / "folder/dir");
   fs::create_directory_symlink(root_ / "outside", root_ / "folder/dir");
   fs::create_symlink(root_ / "outside/victim.txt", root_ / "folder/link2");
-  fs::create_symlink(root_ / "outside/victim.txt", root_ / "folder" / kUnfinished);
   EXPECT_TRUE(apply_all(true).all_done());
   EXPECT_EQ(read("outside/victim.txt"), "mine\n");
   EXPECT_TRUE(fs::is_directory(fs::symlink_status(root_ / "folder/dir")));
@@ -367,7 +366,11 @@ TEST_F(Reviewed, NamesAreShownHarmlessAndKeptAsTheyAre) {
 TEST_F(Reviewed, TooMuchIsToldAndNothingOfItApplied) {
   for (int i = 0; i < 20; ++i) write(fmt::format("upper/f{}", i), "x");
   EXPECT_EQ(scan({.changes = 19}).incomplete, "more than 19 changes");
-  EXPECT_EQ(scan({.entries = 10}).incomplete, ". has more than 10 entries");
+  EXPECT_EQ(scan({.entries = 10}).incomplete, "more than 10 files and folders");
+  for (int i = 0; i < 4; ++i) write(fmt::format("upper/deep/er/f{}", i), "x");
+  EXPECT_EQ(scan({.entries = 21}).incomplete, "more than 21 files and folders");
+  EXPECT_EQ(scan({.entries = 26}).incomplete, "");
+  EXPECT_EQ(scan({.path_bytes = 20}).incomplete, "names of more than 20 bytes");
 }
 
 TEST_F(Reviewed, DepthIsBoundedAndEmptiedAllTheSame) {
@@ -381,7 +384,12 @@ TEST_F(Reviewed, DepthIsBoundedAndEmptiedAllTheSame) {
   }
   ASSERT_EQ(::mkdirat(at, "shut", 0), 0);
   ::close(at);
-  EXPECT_THAT(scan().incomplete, HasSubstr("folders more than 200 deep: deeper/deeper"));
+  write("upper/fine.txt", "x");
+  EXPECT_THAT(lines(), ElementsAre(HasSubstr("A deeper/"), HasSubstr("? deeper/deeper"),
+                                   HasSubstr("A fine.txt")));
+  EXPECT_THAT(apply_all().refused, ElementsAre(testing::Field(&ApplyOutcome::Left::why,
+                                                              "it is more than 200 folders deep")));
+  EXPECT_EQ(read("folder/fine.txt"), "x");
   EXPECT_TRUE(empty_folder(root_ / "upper"));
   EXPECT_EQ(std::distance(fs::directory_iterator(root_ / "upper"), fs::directory_iterator()), 0);
 }
@@ -429,6 +437,84 @@ TEST_F(Reviewed, WhatWasLookedAtMustStillBeThereInTheMomentOfWriting) {
   EXPECT_THAT(outcome->conflicts, SizeIs(3));
   for (const char* path : {"folder/a.txt", "folder/b.txt", "folder/c.txt"})
     EXPECT_EQ(read(path), "mine\n");
+}
+
+TEST_F(Reviewed, WhatIsMadeInAFolderThatIsToGoIsNotRemoved) {
+  guest("rm -r dir; mkdir b; rm b.txt; echo x > b.txt");
+  const Changes changes = scan();
+  write("folder/dir/deep/new.txt", "mine\n");
+  const auto outcome = apply(folder(), upper(), changes, {});
+  ASSERT_TRUE(outcome);
+  EXPECT_THAT(outcome_lines(*outcome, 10),
+              ElementsAre(HasSubstr("dir                              conflict: dir/deep changed "
+                                    "here in this moment")));
+  EXPECT_EQ(read("folder/dir/deep/new.txt"), "mine\n");
+  EXPECT_EQ(read("folder/dir/inner.txt"), "inner\n");
+  EXPECT_EQ(outcome->applied, 2U);
+  EXPECT_TRUE(apply_all(true).all_done());  // seen by now
+  EXPECT_FALSE(fs::exists(root_ / "folder/dir"));
+}
+
+TEST_F(Reviewed, AFolderInWhichSomethingWasMadeIsNotReplaced) {
+  guest("rm -r dir; echo file > dir");
+  const Changes changes = scan();
+  write("folder/dir/new.txt", "mine\n");
+  const auto outcome = apply(folder(), upper(), changes, {});
+  ASSERT_TRUE(outcome);
+  EXPECT_THAT(outcome->conflicts, SizeIs(1));
+  EXPECT_EQ(read("folder/dir/new.txt"), "mine\n");
+  EXPECT_EQ(read("folder/dir/deep/deepest.txt"), "deepest\n");
+  for (const auto& entry : fs::directory_iterator(root_ / "folder"))
+    EXPECT_FALSE(is_unfinished(entry.path().filename().string())) << entry.path();
+}
+
+TEST_F(Reviewed, NamesOfOursAreNotTheGuests) {
+  write("upper/.pinhole-apply.0011223344556677", "x");
+  write("upper/new/.pinhole-apply.x", "x");
+  write("upper/new/fine", "x");
+  EXPECT_THAT(lines(), ElementsAre(HasSubstr("? .pinhole-apply.0011223344556677"),
+                                   HasSubstr("A new/"), HasSubstr("? new/.pinhole-apply.x")));
+  EXPECT_THAT(apply_all().refused, SizeIs(2));
+  EXPECT_EQ(tree().back(), "new/fine 644 x");
+}
+
+TEST_F(Reviewed, NamesOfOneFileAreNoConflictsOfEachOther) {
+  fs::create_hard_link(root_ / "folder/b.txt", root_ / "folder/dir/deep/b2.txt");
+  fs::create_hard_link(root_ / "folder/b.txt", root_ / "folder/dir/deep/b3.txt");
+  fs::create_hard_link(root_ / "folder/b.txt", root_ / "folder/z.txt");
+  begin();
+  guest("rm b.txt; rm -r dir/deep; echo z > z.txt");
+  const ApplyOutcome outcome = apply_all();
+  EXPECT_THAT(outcome_lines(outcome, 10), IsEmpty());
+  EXPECT_EQ(read("folder/z.txt"), "z\n");
+  EXPECT_FALSE(fs::exists(root_ / "folder/dir/deep"));
+}
+
+TEST_F(Reviewed, WhatIsInANewFolderIsNotedToo) {
+  fs::create_directories(root_ / "upper/new/sub");
+  fs::create_symlink("/etc/passwd", root_ / "upper/new/sub/out");
+  fs::create_symlink("../../..", root_ / "upper/new/sub/up");
+  fs::create_symlink("../../a.txt", root_ / "upper/new/sub/in");
+  write("upper/new/tool", "x");
+  ::chmod((root_ / "upper/new/tool").c_str(), 04755);
+  fs::create_symlink("dir/../b.txt", root_ / "upper/perhaps");
+  EXPECT_THAT(lines(),
+              ElementsAre("  A new/                             4 files, 1 B; new/sub/out leads or "
+                          "may lead out of the folder, as 1 more in it; new/tool without its "
+                          "setuid and setgid bits",
+                          "  A perhaps                          -> dir/../b.txt; may lead out of "
+                          "the folder"));
+}
+
+TEST_F(Reviewed, OneThingThatCannotBeAppliedDoesNotHoldUpTheRest) {
+  for (int i = 0; i < 5; ++i)
+    ASSERT_EQ(::mkfifo((root_ / fmt::format("upper/p{}", i)).c_str(), 0600), 0);
+  write("upper/z.txt", "x");
+  const Changes changes = scan({.refused = 2});
+  EXPECT_EQ(changes.incomplete, "");
+  EXPECT_THAT(changes.list, SizeIs(4));
+  EXPECT_EQ(changes.list[2].problem, "a FIFO; and perhaps more that have no line");
+  EXPECT_EQ(apply(folder(), upper(), changes, {}).value().applied, 1U);
 }
 
 TEST_F(Reviewed, MarkedOnesAndConflictsAreNeverLeftOutOfTheLines) {

@@ -19,6 +19,7 @@
 
 #include "base/printable.h"
 #include "sys/sparse_copy.h"
+#include "sys/user.h"
 
 namespace pinhole::review {
 namespace {
@@ -54,6 +55,12 @@ std::string name_of(const std::string& path) { return path.substr(path.rfind('/'
 std::string join(const std::string& folder, const std::string& name) {
   return folder.empty() ? name : folder + "/" + name;
 }
+
+constexpr std::string_view kUnfinished = ".pinhole-apply.";
+
+std::string unfinished_name() { return std::string(kUnfinished) + sys::random_hex(8); }
+
+bool is_unfinished(std::string_view name) { return name.starts_with(kUnfinished); }
 
 std::string read_all(const Fd& file, std::uint64_t size) {
   std::string content(size, '\0');
@@ -114,6 +121,8 @@ Result<std::optional<Entry>> Tree::look(const std::string& path) const {
       .size = static_cast<std::uint64_t>(info.st_size),
       .on_disk = static_cast<std::uint64_t>(info.st_blocks) * kBlock,
       .mode = info.st_mode & 07777,
+      .group = info.st_gid,
+      .links = info.st_nlink,
       .changed_ns = std::int64_t{info.st_ctim.tv_sec} * 1'000'000'000 + info.st_ctim.tv_nsec,
       .written = info.st_mtim};
   if (entry.kind == Entry::Kind::special) entry.what = word_for(info.st_mode);
@@ -182,54 +191,81 @@ Result<Fd> Tree::read(const std::string& path) const {
   return file;
 }
 
-Result<void> Tree::put_file(const std::string& path, const Fd& content, const Entry& like,
-                            const std::optional<Owner>& owner) const {
+Result<void> Tree::write_file(const std::string& path, const Fd& content, const Entry& like,
+                              const std::optional<Owner>& owner, std::optional<gid_t> group) const {
   PINHOLE_TRY(const Fd folder, parent_of(path));
-  (void)::unlinkat(folder.get(), kUnfinished, 0);
-  const auto give_up = [&](Error error) {
-    (void)::unlinkat(folder.get(), kUnfinished, 0);
-    return fail(std::move(error));
-  };
-  const Fd made(::openat(folder.get(), kUnfinished,
+  const std::string name = name_of(path);
+  const Fd made(::openat(folder.get(), name.c_str(),
                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!made) return fail(trouble("write", path, errno));
-  if (auto copied = sys::copy_sparse(content, made); !copied)
-    return give_up(std::move(copied).error().context("cannot write " + printable(path)));
+  if (auto copied = sys::copy_sparse(content, made); !copied) {
+    (void)::unlinkat(folder.get(), name.c_str(), 0);
+    return fail(std::move(copied).error().context("cannot write " + printable(path)));
+  }
   const timespec times[2] = {like.written, like.written};
-  if ((owner && ::fchown(made.get(), owner->uid, owner->gid) != 0) ||
-      ::fchmod(made.get(), like.mode & kPlainMode) != 0 || ::futimens(made.get(), times) != 0 ||
-      ::renameat(folder.get(), kUnfinished, folder.get(), name_of(path).c_str()) != 0)
-    return give_up(trouble("write", path, errno));
-  return {};
+  bool good = !owner || ::fchown(made.get(), owner->uid, owner->gid) == 0;
+  // Any group that our user namespace does not know reads as this one.
+  constexpr gid_t kUnknown = 65534;
+  if (good && group && *group != kUnknown)
+    (void)::fchown(made.get(), static_cast<uid_t>(-1), *group);
+  good = good && ::fchmod(made.get(), like.mode & kPlainMode) == 0 &&
+         ::futimens(made.get(), times) == 0;
+  if (good) return {};
+  const int error = errno;
+  (void)::unlinkat(folder.get(), name.c_str(), 0);
+  return fail(trouble("write", path, error));
 }
 
-Result<void> Tree::put_link(const std::string& path, const std::string& target,
-                            const std::optional<Owner>& owner) const {
+Result<void> Tree::write_link(const std::string& path, const std::string& target,
+                              const std::optional<Owner>& owner) const {
   PINHOLE_TRY(const Fd folder, parent_of(path));
-  (void)::unlinkat(folder.get(), kUnfinished, 0);
-  const bool made = ::symlinkat(target.c_str(), folder.get(), kUnfinished) == 0;
-  if (!made ||
-      (owner &&
-       ::fchownat(folder.get(), kUnfinished, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) != 0) ||
-      ::renameat(folder.get(), kUnfinished, folder.get(), name_of(path).c_str()) != 0) {
-    const int error = errno;
-    if (made) (void)::unlinkat(folder.get(), kUnfinished, 0);
-    return fail(trouble("make the link", path, error));
-  }
-  return {};
+  const std::string name = name_of(path);
+  if (::symlinkat(target.c_str(), folder.get(), name.c_str()) != 0)
+    return fail(trouble("make the link", path, errno));
+  if (!owner ||
+      ::fchownat(folder.get(), name.c_str(), owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) == 0)
+    return {};
+  const int error = errno;
+  (void)::unlinkat(folder.get(), name.c_str(), 0);
+  return fail(trouble("make the link", path, error));
 }
 
 Result<void> Tree::make_folder(const std::string& path, const std::optional<Owner>& owner) const {
   PINHOLE_TRY(const Fd folder, parent_of(path));
-  if (::mkdirat(folder.get(), name_of(path).c_str(), 0700) != 0) {
-    PINHOLE_TRY(const auto there, look(path));
-    if (there && there->kind == Entry::Kind::folder) return {};
-    return fail(trouble("make the folder", path, EEXIST));
-  }
-  if (owner && ::fchownat(folder.get(), name_of(path).c_str(), owner->uid, owner->gid,
-                          AT_SYMLINK_NOFOLLOW) != 0)
+  const std::string name = name_of(path);
+  if (::mkdirat(folder.get(), name.c_str(), 0700) != 0 ||
+      (owner &&
+       ::fchownat(folder.get(), name.c_str(), owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) != 0))
     return fail(trouble("make the folder", path, errno));
   return {};
+}
+
+namespace {
+
+constexpr unsigned kNoReplace = 1, kExchange = 2;  // RENAME_* of linux/fs.h
+
+Result<void> rename_in(const Fd& folder, const std::string& from, const std::string& to,
+                       unsigned how) {
+  if (::renameat2(folder.get(), name_of(from).c_str(), folder.get(), name_of(to).c_str(), how) == 0)
+    return {};
+  if (errno == EEXIST || errno == ENOENT)
+    return fail(Error{.message = "it changed here in this moment", .code = "conflict"});
+  if (errno == EINVAL)
+    return fail("cannot rename {}: the file system cannot do so without writing over what is there",
+                printable(to));
+  return fail(trouble("rename", to, errno));
+}
+
+}  // namespace
+
+Result<void> Tree::place(const std::string& from, const std::string& to) const {
+  PINHOLE_TRY(const Fd folder, parent_of(to));
+  return rename_in(folder, from, to, kNoReplace);
+}
+
+Result<void> Tree::exchange(const std::string& one, const std::string& other) const {
+  PINHOLE_TRY(const Fd folder, parent_of(other));
+  return rename_in(folder, one, other, kExchange);
 }
 
 Result<void> Tree::set_mode(const std::string& path, std::uint32_t mode) const {
@@ -252,9 +288,11 @@ Result<void> Tree::remove_file(const std::string& path) const {
 
 Result<void> Tree::remove_folder(const std::string& path) const {
   PINHOLE_TRY(const Fd folder, parent_of(path));
-  if (::unlinkat(folder.get(), name_of(path).c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
-    return fail(trouble("remove", path, errno));
-  return {};
+  if (::unlinkat(folder.get(), name_of(path).c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT)
+    return {};
+  Error error = trouble("remove", path, errno);
+  if (errno == ENOTEMPTY || errno == EEXIST) error.code = "conflict";
+  return fail(std::move(error));
 }
 
 Result<void> Tree::sync() const {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <sys/types.h>
@@ -32,8 +33,10 @@ struct Entry {
   Kind kind = Kind::special;
   std::uint64_t device = 0, inode = 0;
   std::uint64_t size = 0;
-  std::uint64_t on_disk = 0;    // bytes; of a sparse file less than `size`
-  std::uint32_t mode = 0;       // with setuid, setgid, sticky
+  std::uint64_t on_disk = 0;  // bytes; of a sparse file less than `size`
+  std::uint32_t mode = 0;     // with setuid, setgid, sticky
+  gid_t group = 0;
+  std::uint64_t links = 1;      // names that a file has
   std::int64_t changed_ns = 0;  // ctime: the kernel's own word, which nobody sets back
   timespec written{};
   std::string target = {};  // of a link
@@ -42,6 +45,12 @@ struct Entry {
   [[nodiscard]] bool is_still(const Entry& other) const {
     return kind == other.kind && device == other.device && inode == other.inode &&
            changed_ns == other.changed_ns;
+  }
+  /// The same, as far as can be told of what we gave another name ourselves, or took a name from: both set the ctime.
+  [[nodiscard]] bool is_still_but_for_names(const Entry& other) const {
+    return kind == other.kind && device == other.device && inode == other.inode &&
+           size == other.size && written.tv_sec == other.written.tv_sec &&
+           written.tv_nsec == other.written.tv_nsec;
   }
 };
 
@@ -72,19 +81,25 @@ class Tree {
     gid_t gid;
   };
   static Result<Owner> owner_of(const std::filesystem::path& path);
-  /// What is written: under a name of ours, then renamed. `over`: what is there now and may be replaced; nothing: there
-  /// must be nothing. Setuid, setgid and sticky are left out of `mode`.
-  [[nodiscard]] Result<void> put_file(const std::string& path, const Fd& content, const Entry& like,
-                                      const std::optional<Owner>& owner) const;
-  [[nodiscard]] Result<void> put_link(const std::string& path, const std::string& target,
-                                      const std::optional<Owner>& owner) const;
-  /// 0700 until set_mode(); one that is there is fine.
+  /// These three make what is not there yet: something of that name is an error. Setuid, setgid and sticky are left out of
+  /// the mode of `like`, whose times the file gets. `group`: whose it is to be, if we may give it to that one.
+  [[nodiscard]] Result<void> write_file(const std::string& path, const Fd& content,
+                                        const Entry& like, const std::optional<Owner>& owner,
+                                        std::optional<gid_t> group = {}) const;
+  [[nodiscard]] Result<void> write_link(const std::string& path, const std::string& target,
+                                        const std::optional<Owner>& owner) const;
+  /// 0700 until set_mode().
   [[nodiscard]] Result<void> make_folder(const std::string& path,
                                          const std::optional<Owner>& owner) const;
+  /// Renames, in one folder. An error with the code "conflict" where something of the new name is there.
+  [[nodiscard]] Result<void> place(const std::string& from, const std::string& to) const;
+  /// Each gets the other's name. An error with the code "conflict" where one of them is gone.
+  [[nodiscard]] Result<void> exchange(const std::string& one, const std::string& other) const;
   /// Of a file or a folder; setuid, setgid and sticky are taken away.
   [[nodiscard]] Result<void> set_mode(const std::string& path, std::uint32_t mode) const;
   [[nodiscard]] Result<void> remove_file(const std::string& path) const;
-  [[nodiscard]] Result<void> remove_folder(const std::string& path) const;  // an empty one
+  /// An empty one; another is an error with the code "conflict".
+  [[nodiscard]] Result<void> remove_folder(const std::string& path) const;
   /// All that was written is on disk.
   [[nodiscard]] Result<void> sync() const;
   /// Bytes that are free.
@@ -100,7 +115,9 @@ class Tree {
 /// The first `size` bytes of a file, or what there is of them.
 std::string read_all(const Fd& file, std::uint64_t size);
 
-/// Under this name a file is written before it gets its own. What a killed writer left is replaced by the next one.
-inline constexpr const char* kUnfinished = ".pinhole-apply.tmp";
+/// Under such a name things are written before they get their own, each time another. Of the guest's, none is applied.
+/// What a killed writer left stays, and nothing reads it.
+std::string unfinished_name();
+bool is_unfinished(std::string_view name);
 
 }  // namespace pinhole::review
