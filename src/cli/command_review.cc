@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole review ls, show, apply, drop: what runs with --review have changed and nobody has let in yet.
+#include <algorithm>
+
 #include <boost/json.hpp>
 
 #include "base/printable.h"
@@ -16,7 +18,7 @@ namespace json = boost::json;
 struct ReviewWords {
   std::string name;
   std::vector<std::string> paths;
-  bool as_json = false, diff = false, force = false;
+  bool as_json = false, diff = false, force = false, with_marked = false;
 };
 
 Result<review::Review> find(const std::string& name) {
@@ -32,6 +34,14 @@ Result<review::Review> find(const std::string& name) {
                                    : fmt::format("no run \"{}\" waits to be applied or dropped",
                                                  printable(name, 60)),
                     .fix = "pinhole review ls"});
+}
+
+/// A damaged one may go as well.
+Result<review::Review> find_to_drop(const std::string& name) {
+  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+  const auto listed = review::list(reviews_folder(paths));
+  if (std::ranges::find(listed.damaged, name) == listed.damaged.end()) return find(name);
+  return review::Review{.name = name, .dir = reviews_folder(paths) / name};
 }
 
 Result<int> list(bool as_json) {
@@ -81,7 +91,7 @@ Result<int> show(const ReviewWords& words) {
 
 Result<int> apply(const ReviewWords& words) {
   PINHOLE_TRY(const auto review, find(words.name));
-  PINHOLE_TRY(const auto outcome, apply_review(review, words.force));
+  PINHOLE_TRY(const auto outcome, apply_review(review, words.force, words.with_marked));
   if (words.as_json) {
     print_json(json::serialize(review::outcome_json(outcome)));
     return outcome.all_done() ? 0 : 1;
@@ -90,15 +100,15 @@ Result<int> apply(const ReviewWords& words) {
   for (const std::string& line : review::outcome_lines(outcome, kMostLines)) print_line(line);
   print_line(fmt::format("{}: {} applied", review.name, outcome.applied));
   if (outcome.all_done()) return 0;
-  return fail(
-      Error{.message = "not all of it was applied, and the rest is kept",
-            .fix = fmt::format("over what changed here: pinhole review apply --force {0}; or "
-                               "pinhole review drop {0}",
-                               review.name)});
+  return fail(Error{
+      .message = "not all of it was applied, and the rest is kept",
+      .fix = fmt::format("over what changed here: pinhole review apply --force {0}; what this "
+                         "host would run: --with-marked; or pinhole review drop {0}",
+                         review.name)});
 }
 
 Result<int> drop(const ReviewWords& words) {
-  PINHOLE_TRY(const auto review, find(words.name));
+  PINHOLE_TRY(const auto review, find_to_drop(words.name));
   PINHOLE_TRY_VOID(drop_review(review));
   print_line(fmt::format("{}: dropped", review.name));
   return 0;
@@ -138,6 +148,8 @@ void add_review(Commands& commands) {
                    "  pinhole review apply run-1a2b3c", &review);
   auto apply_words = name_word(applied);
   applied.add_flag("--force", apply_words->force, "over what changed in the folder meanwhile, too");
+  applied.add_flag("--with-marked", apply_words->with_marked,
+                   "with guard: strict, what this host would run later, too");
   applied.add_flag("--json", apply_words->as_json, "print JSON");
   commands.on(applied, [apply_words] { return apply(*apply_words); });
 

@@ -61,8 +61,9 @@ struct RunReview {
 };
 
 Result<fs::path> begin(RunReview& run, const config::Paths& paths, const fs::path& folder,
-                       const std::string& name, const std::vector<std::string>& command) {
-  PINHOLE_TRY(const auto review, begin_review(paths, folder, name, command));
+                       const std::string& name, const std::vector<std::string>& command,
+                       bool strict) {
+  PINHOLE_TRY(const auto review, begin_review(paths, folder, name, command, strict));
   run.name = name;
   PINHOLE_TRY(auto held, review::try_hold(review));
   if (held) run.held = *std::move(held);
@@ -79,8 +80,9 @@ Result<preflight::PrepareOptions> options_for(const RunWords& words, const confi
   options.markers = false;
   options.ephemeral = !words.keep;
   if (words.review) {
-    options.make_review = [&](const fs::path& folder, const std::string& name) {
-      return begin(review, paths, folder, name, words.command);
+    const bool strict = options.request.guard == config::GuardLevel::strict;
+    options.make_review = [&, strict](const fs::path& folder, const std::string& name) {
+      return begin(review, paths, folder, name, words.command, strict);
     };
   }
   return options;

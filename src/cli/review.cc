@@ -70,6 +70,9 @@ Result<std::string> ask_worker(const std::vector<std::string>& words, std::vecto
   PINHOLE_TRY(command.isolation, sys::available_here(std::move(command.isolation)));
   PINHOLE_TRY(auto output, sys::run(std::move(command), {.time = std::chrono::minutes(30),
                                                          .bytes = review::kLargestAnswer}));
+  // run() takes no more than that, and says nothing of the rest.
+  if (output.out.size() >= review::kLargestAnswer)
+    return fail("what the run changed is too much to be shown");
   if (output.status.ok()) return std::move(output.out);
   const std::string said = printable(trim(output.err), 1000);
   return fail("what the guest wrote cannot be read: {}",
@@ -82,13 +85,28 @@ std::vector<Visible> to_read(const review::Review& review) {
           merged(review, false)};
 }
 
-/// Held from a look to the end of what follows from it.
-Result<Fd> hold(const review::Review& review) {
+/// Held from a look to the end of what follows from it: the review's, and the VM's own as long as that is there. After
+/// a kill of `run`, what ends its VM may still be about it, and the guest still writing.
+struct Held {
+  Fd review, vm;
+};
+Result<Held> hold(const review::Review& review) {
+  const Error busy{
+      .message = fmt::format(
+          "{} is in use: it still runs, or is being looked at, applied or dropped", review.name),
+      .fix = "wait for its end"};
+  Held out;
   PINHOLE_TRY(auto held, review::try_hold(review));
-  if (held) return *std::move(held);
-  return fail(
-      Error{.message = fmt::format("{} is in use: it still runs, or is being applied", review.name),
-            .fix = "wait for its end"});
+  if (!held) return fail(busy);
+  out.review = *std::move(held);
+  PINHOLE_TRY(const config::Paths paths, config::user_paths());
+  const config::VmPaths vm = config::vm_paths(paths, review.name);
+  std::error_code error;
+  if (!fs::exists(vm.dir, error)) return out;
+  PINHOLE_TRY(auto vm_held, sys::try_lock(vm.lock));
+  if (!vm_held) return fail(busy);
+  out.vm = *std::move(vm_held);
+  return out;
 }
 
 Result<void> remove_held(const review::Review& review) {
@@ -128,8 +146,10 @@ void tell_how(const review::Review& review) {
 void tell_applied(const review::Review& review, const review::ApplyOutcome& outcome) {
   for (const std::string& line : review::outcome_lines(outcome, kShownLines)) print_note(line);
   print_note(fmt::format("applied: {} of the changes", outcome.applied));
-  if (!outcome.all_done())
+  if (!outcome.conflicts.empty() || !outcome.failed.empty())
     print_note(fmt::format("the rest is kept: pinhole review apply --force {}", review.name));
+  if (!outcome.withheld.empty())
+    print_note(fmt::format("the rest is kept: pinhole review apply --with-marked {}", review.name));
 }
 
 /// Once an answer is understood it is done; the end of the input keeps it.
@@ -138,7 +158,7 @@ void ask(const review::Review& review) {
     const std::string answer =
         ask_line("apply it, drop it, show the difference, or keep it for later? [a/d/s/K] ");
     if (answer == "a" || answer == "apply") {
-      const auto outcome = apply_review(review, false);
+      const auto outcome = apply_review(review, false, false);
       if (outcome)
         tell_applied(review, *outcome);
       else
@@ -161,24 +181,28 @@ void ask(const review::Review& review) {
 fs::path reviews_folder(const config::Paths& paths) { return paths.state / "reviews"; }
 
 Result<review::Review> begin_review(const config::Paths& paths, const fs::path& folder,
-                                    const std::string& vm,
-                                    const std::vector<std::string>& command) {
-  PINHOLE_TRY(auto review, review::create(reviews_folder(paths), vm, folder, joined(command)));
+                                    const std::string& vm, const std::vector<std::string>& command,
+                                    bool strict) {
+  PINHOLE_TRY(auto review,
+              review::create(reviews_folder(paths), vm, folder, joined(command), strict));
   if (auto tried = try_overlay(review); !tried) {
-    (void)drop_review(review);
+    (void)remove_held(review);  // nobody else knows it
     return std::unexpected(std::move(tried).error());
   }
   return review;
 }
 
 Result<review::Report> read_changes(const review::Review& review) {
-  PINHOLE_TRY(const std::string answer,
-              ask_worker({"scan", std::to_string(review.began_ns)}, to_read(review)));
+  PINHOLE_TRY(const Held held, hold(review));
+  PINHOLE_TRY(const std::string answer, ask_worker({"scan", std::to_string(review.began_ns),
+                                                    review::to_hex(review.folder.string())},
+                                                   to_read(review)));
   return review::parse_report(answer);
 }
 
 Result<std::vector<std::string>> read_diff(const review::Review& review,
                                            const std::vector<std::string>& paths) {
+  PINHOLE_TRY(const Held held, hold(review));
   std::vector<std::string> words = {"diff", std::to_string(review.began_ns)};
   for (const std::string& path : paths) words.push_back(review::to_hex(path));
   PINHOLE_TRY(const std::string answer, ask_worker(words, to_read(review)));
@@ -194,19 +218,23 @@ Result<std::vector<std::string>> read_diff(const review::Review& review,
   return lines;
 }
 
-Result<review::ApplyOutcome> apply_review(const review::Review& review, bool force) {
-  PINHOLE_TRY(const Fd held, hold(review));
+Result<review::ApplyOutcome> apply_review(const review::Review& review, bool force,
+                                          bool with_marked) {
+  PINHOLE_TRY(const Held held, hold(review));
   PINHOLE_TRY(const std::string answer,
-              ask_worker({force ? "force" : "apply", std::to_string(review.began_ns)},
+              ask_worker({force ? "force" : "apply", std::to_string(review.began_ns),
+                          review::to_hex(review.folder.string()),
+                          review.strict && !with_marked ? "strict" : "all"},
                          {{.path = review.folder, .access = Access::build, .inside = kFolder},
-                          {.path = review.dir, .inside = kReview}}));
+                          {.path = review.dir, .inside = kReview},
+                          merged(review, false)}));
   PINHOLE_TRY(auto outcome, review::parse_outcome(answer));
   if (outcome.all_done()) PINHOLE_TRY_VOID(remove_held(review));
   return outcome;
 }
 
 Result<void> drop_review(const review::Review& review) {
-  PINHOLE_TRY(const Fd held, hold(review));
+  PINHOLE_TRY(const Held held, hold(review));
   return remove_held(review);
 }
 

@@ -20,13 +20,16 @@ std::filesystem::path reviews_folder(const config::Paths& paths);
 
 /// A new one, once a process has been started on such an overlay: an error, with a way out, where this host cannot.
 Result<review::Review> begin_review(const config::Paths& paths, const std::filesystem::path& folder,
-                                    const std::string& vm, const std::vector<std::string>& command);
+                                    const std::string& vm, const std::vector<std::string>& command,
+                                    bool strict);
 
 Result<review::Report> read_changes(const review::Review& review);
 Result<std::vector<std::string>> read_diff(const review::Review& review,
                                            const std::vector<std::string>& paths);
 /// Applies, and removes the review where nothing of it is left.
-Result<review::ApplyOutcome> apply_review(const review::Review& review, bool force);
+/// `with_marked`: what this host would execute too, where the guard is strict.
+Result<review::ApplyOutcome> apply_review(const review::Review& review, bool force,
+                                          bool with_marked);
 /// Removes it with all that the guest wrote.
 Result<void> drop_review(const review::Review& review);
 

@@ -330,9 +330,11 @@ std::vector<std::string> shortfalls(const GuardScan& scan) {
   return out;
 }
 
-Result<GuardScan> scan_workspace(const fs::path& folder, const WalkLimits& limits) {
+Result<GuardScan> scan_workspace(const fs::path& folder, const WalkLimits& limits,
+                                 const fs::path& known_as) {
   PINHOLE_TRY(const GuestDir top, GuestDir::open(folder));
-  return Walk(top, (folder / "").parent_path(), limits).run();  // without a slash at its end
+  const fs::path& real = known_as.empty() ? folder : known_as;
+  return Walk(top, (real / "").parent_path(), limits).run();  // without a slash at its end
 }
 
 }  // namespace pinhole::preflight

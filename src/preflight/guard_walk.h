@@ -86,7 +86,8 @@ struct WalkLimits {
   std::chrono::milliseconds time = std::chrono::seconds(5);
 };
 
-Result<GuardScan> scan_workspace(const std::filesystem::path& folder,
-                                 const WalkLimits& limits = {});
+/// `known_as`: where programs find the folder, and settings name what is in it, if that is elsewhere.
+Result<GuardScan> scan_workspace(const std::filesystem::path& folder, const WalkLimits& limits = {},
+                                 const std::filesystem::path& known_as = {});
 
 }  // namespace pinhole::preflight

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "review/apply.h"
 
+#include <map>
 #include <ranges>
 #include <set>
 #include <utility>
@@ -205,6 +206,30 @@ bool is_folders_mode(const Change& change) {
 }
 
 }  // namespace
+
+std::vector<ApplyOutcome::Left> withhold(Changes& changes,
+                                         const std::vector<ApplyOutcome::Left>& marked) {
+  std::map<std::string_view, std::string_view> why;
+  for (const ApplyOutcome::Left& mark : marked) why.emplace(mark.path, mark.why);
+  const auto find = [&](std::string_view path) {
+    const auto below = why.lower_bound(std::string(path) + "/");
+    if (below != why.end() && below->first.starts_with(std::string(path) + "/")) return below;
+    for (;;) {
+      if (const auto it = why.find(path); it != why.end()) return it;
+      const std::size_t slash = path.rfind('/');
+      if (slash == std::string_view::npos) return why.end();
+      path = path.substr(0, slash);
+    }
+  };
+  std::vector<ApplyOutcome::Left> out;
+  std::erase_if(changes.list, [&](const Change& change) {
+    const auto it = find(change.path);
+    if (it == why.end() || change.what == What::refused) return false;
+    out.push_back({change.path, std::string(it->second)});
+    return true;
+  });
+  return out;
+}
 
 Result<ApplyOutcome> apply(const Tree& folder, const Tree& upper, const Changes& changes,
                            const ApplyOptions& options) {

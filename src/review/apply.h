@@ -28,8 +28,16 @@ struct ApplyOutcome {
   std::vector<Left> refused;    // never to be applied
   std::vector<Left> conflicts;  // not without force
   std::vector<Left> failed;
-  [[nodiscard]] bool all_done() const { return conflicts.empty() && failed.empty(); }
+  std::vector<Left> marked;    // what the host would execute of what was to be applied
+  std::vector<Left> withheld;  // such changes, not applied for that
+  [[nodiscard]] bool all_done() const {
+    return conflicts.empty() && failed.empty() && withheld.empty();
+  }
 };
+
+/// Takes out of `changes` what is one of the marked, or in it, or has one in it.
+std::vector<ApplyOutcome::Left> withhold(Changes& changes,
+                                         const std::vector<ApplyOutcome::Left>& marked);
 
 /// An error, and nothing is touched, where `changes` is incomplete or there is no room for it. Otherwise what cannot be
 /// applied is told, and the rest is done.

@@ -14,6 +14,7 @@
 #include "review/apply.h"
 #include "review/changes.h"
 #include "review/discard.h"
+#include "review/show.h"
 #include "review/store.h"
 #include "review/words.h"
 #include "sys/files.h"
@@ -517,6 +518,58 @@ TEST_F(Reviewed, OneThingThatCannotBeAppliedDoesNotHoldUpTheRest) {
   EXPECT_EQ(apply(folder(), upper(), changes, {}).value().applied, 1U);
 }
 
+TEST_F(Reviewed, TheDifferenceHidesNoChange) {
+  write("folder/large", std::string(2 << 20, 'a'));
+  begin();
+  guest(
+      "chmod 755 b.txt; rm link; echo 'link to a.txt' > link; touch empty; mkfifo pipe; mkdir n; "
+      "touch n/in; mkfifo n/p; printf 2 >> a.txt");
+  write("upper/large", std::string(2 << 20, 'b'));
+  const Changes changes = scan();
+  EXPECT_THAT(
+      diff_lines(folder(), upper(), changes, {}),
+      ElementsAre("M a.txt                            +1 -0 [file, mode 644]", "--- a.txt",
+                  "+++ a.txt", "@@ -1,3 +1,4 @@", " one", " two", " three", "+2",
+                  "\\ No newline at end of file",
+                  "M b.txt                            mode 644 -> 755 [file, mode 755]",
+                  "A empty                            +0 [file, mode 644]",
+                  "M large                            2.0 MiB -> 2.0 MiB [file, mode 644]",
+                  "content not shown: larger than 1048576 bytes",
+                  "T link                             +1; was a link, is a file [file, mode 644]",
+                  "--- (nothing)", "+++ link", "@@ -0,0 +1,1 @@", "+link to a.txt",
+                  "A n/                               1 file, 0 B [folder, mode 755]",
+                  "A n/in                             0 B [file, mode 644]",
+                  "? n/p                              left out: a FIFO",
+                  "? pipe                             left out: a FIFO"));
+  EXPECT_THAT(diff_lines(folder(), upper(), changes, {"n"}), SizeIs(3));
+  EXPECT_EQ(diff_lines(folder(), upper(), scan({.changes = 1}), {}).back(),
+            "this is not all, and cannot be applied: more than 1 changes");
+}
+
+TEST_F(Reviewed, TheDifferenceIsBoundedInBytes) {
+  for (int i = 0; i < 9; ++i) write(fmt::format("upper/f{}", i), std::string(1 << 20, 'x'));
+  const auto lines = diff_lines(folder(), upper(), scan(), {}, {.bytes = 3 << 20});
+  EXPECT_EQ(lines.back(), "… and more");
+  std::size_t bytes = 0;
+  for (const std::string& line : lines) bytes += line.size();
+  EXPECT_LT(bytes, std::size_t{4} << 20);
+}
+
+TEST_F(Reviewed, WhatTheHostWouldRunIsWithheldWithWhatItIsIn) {
+  write("upper/.git/hooks/post-checkout", "x");
+  write("upper/.git-not", "x");
+  write("upper/dir/in/x", "x");
+  write("upper/fine", "x");
+  Changes changes = scan();
+  const auto withheld = withhold(changes, {{".git/hooks/post-checkout", "git"}, {"dir", "why"}});
+  EXPECT_THAT(withheld,
+              ElementsAre(testing::FieldsAre(".git", "git"), testing::FieldsAre("dir/in", "why")));
+  EXPECT_EQ(apply(folder(), upper(), changes, {}).value().applied, 2U);
+  EXPECT_FALSE(fs::exists(root_ / "folder/.git"));
+  EXPECT_FALSE((ApplyOutcome{.withheld = withheld}.all_done()));
+  EXPECT_THAT(outcome_lines({.marked = {{"m", "why"}}, .withheld = withheld}, 0), SizeIs(3));
+}
+
 TEST_F(Reviewed, MarkedOnesAndConflictsAreNeverLeftOutOfTheLines) {
   for (int i = 0; i < 9; ++i) write(fmt::format("upper/f{}", i), "x\n");
   write("upper/.git/hooks/post-checkout", "x\n");
@@ -548,8 +601,11 @@ TEST_F(Reviewed, TheAnswerOfTheReaderIsReadStrictly) {
       R"({"version":1,"changes":[],"to_write":0,"incomplete":"","marks":[["61"]],"gaps":[]})"));
   EXPECT_TRUE(parse_report(
       R"({"version":1,"changes":[],"to_write":0,"incomplete":"","marks":[["61","b"]],"gaps":[]})"));
-  const ApplyOutcome outcome{
-      .applied = 3, .refused = {{"p", "a FIFO"}}, .conflicts = {{"c\xff", "why"}}};
+  const ApplyOutcome outcome{.applied = 3,
+                             .refused = {{"p", "a FIFO"}},
+                             .conflicts = {{"c\xff", "why"}},
+                             .marked = {{"m", "why"}},
+                             .withheld = {{"w", "why"}}};
   EXPECT_EQ(to_json(parse_outcome(to_json(outcome)).value()), to_json(outcome));
 }
 
@@ -570,6 +626,7 @@ TEST(ReviewStore, KeepsABoundedNumberUntilTheyAreRemoved) {
   EXPECT_EQ(again->folder, folder);
   EXPECT_EQ(again->command, "npm test \x1b[2J");
   EXPECT_EQ(again->began_ns, made->began_ns);
+  EXPECT_FALSE(again->strict);
   EXPECT_FALSE(create(reviews, "run-1", folder, ""));
   const auto held = try_hold(*made);
   ASSERT_TRUE(held && *held);
@@ -582,7 +639,8 @@ TEST(ReviewStore, KeepsABoundedNumberUntilTheyAreRemoved) {
   EXPECT_THAT(listed.reviews, SizeIs(kMostReviews - 1));
   EXPECT_THAT(listed.damaged, ElementsAre("run-2"));
   EXPECT_TRUE(remove(*made));
-  EXPECT_TRUE(create(reviews, "one-more", folder, ""));
+  EXPECT_TRUE(create(reviews, "one-more", folder, "", true));
+  EXPECT_TRUE(open(reviews, "one-more").value().strict);
 }
 
 }  // namespace

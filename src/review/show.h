@@ -11,11 +11,16 @@
 
 namespace pinhole::review {
 
-/// Of the changes at or below one of `paths` (none: of all), at most `most` lines. What is no text, or larger than a
-/// review reads of a file, is one line that says so. The lines hold the guest's bytes.
-Result<std::vector<std::string>> diff_lines(const Tree& folder, const Tree& upper,
-                                            const Changes& changes,
-                                            const std::vector<std::string>& paths,
-                                            std::size_t most);
+struct DiffLimits {
+  std::size_t lines = 20'000;
+  std::uint64_t bytes = 16 << 20;  // and at most the rest of one file's line more
+};
+
+/// Of the changes at or below one of `paths` (none: of all): a line that says what each is, and of texts the difference.
+/// What is no text, or larger than a review reads of a file, is one line that says so. The last line says why it is not
+/// all, where it is not. The lines hold the guest's bytes.
+std::vector<std::string> diff_lines(const Tree& folder, const Tree& upper, const Changes& changes,
+                                    const std::vector<std::string>& paths,
+                                    const DiffLimits& most = {});
 
 }  // namespace pinhole::review

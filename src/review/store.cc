@@ -71,6 +71,7 @@ std::string record(const Review& review) {
                                       {"folder", to_hex(review.folder.string())},
                                       {"began", review.began},
                                       {"began_ns", review.began_ns},
+                                      {"strict", review.strict},
                                       {"command", to_hex(review.command)}}) +
          "\n";
 }
@@ -85,7 +86,7 @@ std::int64_t now_ns() {
 }  // namespace
 
 Result<Review> create(const fs::path& reviews, std::string_view name, const fs::path& folder,
-                      std::string_view command) {
+                      std::string_view command, bool strict) {
   PINHOLE_TRY_VOID(sys::make_private_dir(reviews));
   if (names_in(reviews).size() >= kMostReviews) {
     return fail(Error{.message = fmt::format("{} runs wait to be applied or dropped", kMostReviews),
@@ -96,7 +97,8 @@ Result<Review> create(const fs::path& reviews, std::string_view name, const fs::
                 .folder = folder,
                 .began = now_text(),
                 .began_ns = now_ns(),
-                .command = std::string(command.substr(0, kLongestCommand))};
+                .command = std::string(command.substr(0, kLongestCommand)),
+                .strict = strict};
   if (::mkdir(review.dir.c_str(), 0700) != 0)
     return fail("cannot make {}: {}", printable(review.dir.string()), errno_text(errno));
   auto made = make_layers(review);
@@ -117,17 +119,19 @@ Result<Review> open(const fs::path& reviews, std::string_view name) {
   const json::object& object = !error && value.is_object() ? value.get_object() : empty;
   const json::value* version = object.if_contains("version");
   const json::value* began = object.if_contains("began_ns");
+  const json::value* strict = object.if_contains("strict");
   const auto folder = from_hex(text_of(object, "folder"));
   const auto command = from_hex(text_of(object, "command"));
   if (version == nullptr || *version != kVersion || began == nullptr || !began->is_int64() ||
-      !folder || !folder->starts_with('/') || !command)
+      strict == nullptr || !strict->is_bool() || !folder || !folder->starts_with('/') || !command)
     return fail("the record of the run {} is damaged", printable(name));
   return Review{.name = std::string(name),
                 .dir = dir,
                 .folder = *folder,
                 .began = text_of(object, "began"),
                 .began_ns = began->get_int64(),
-                .command = *command};
+                .command = *command,
+                .strict = strict->get_bool()};
 }
 
 Listed list(const fs::path& reviews) {

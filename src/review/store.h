@@ -26,13 +26,15 @@ struct Review {
   std::string began;             // for people, UTC
   std::int64_t began_ns = 0;     // the host's clock
   std::string command;           // as it was typed
+  bool strict = false;  // the run's guard: what the host would execute is not applied unasked
   [[nodiscard]] std::filesystem::path upper() const { return dir / "upper"; }
   [[nodiscard]] std::filesystem::path work() const { return dir / "work"; }
 };
 
 /// A new one, empty. An error where too many wait, or the file system that `reviews` is on cannot carry an upper layer.
 Result<Review> create(const std::filesystem::path& reviews, std::string_view name,
-                      const std::filesystem::path& folder, std::string_view command);
+                      const std::filesystem::path& folder, std::string_view command,
+                      bool strict = false);
 
 Result<Review> open(const std::filesystem::path& reviews, std::string_view name);
 

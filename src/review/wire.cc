@@ -192,7 +192,9 @@ std::string to_json(const ApplyOutcome& outcome) {
                                       {"applied", outcome.applied},
                                       {"refused", write_pairs(outcome.refused)},
                                       {"conflicts", write_pairs(outcome.conflicts)},
-                                      {"failed", write_pairs(outcome.failed)}});
+                                      {"failed", write_pairs(outcome.failed)},
+                                      {"marked", write_pairs(outcome.marked)},
+                                      {"withheld", write_pairs(outcome.withheld)}});
 }
 
 Result<ApplyOutcome> parse_outcome(std::string_view text) {
@@ -204,7 +206,9 @@ Result<ApplyOutcome> parse_outcome(std::string_view text) {
   ApplyOutcome outcome{.applied = reader.number(reader.member(in, "applied")),
                        .refused = reader.pairs<Left>(reader.member(in, "refused")),
                        .conflicts = reader.pairs<Left>(reader.member(in, "conflicts")),
-                       .failed = reader.pairs<Left>(reader.member(in, "failed"))};
+                       .failed = reader.pairs<Left>(reader.member(in, "failed")),
+                       .marked = reader.pairs<Left>(reader.member(in, "marked")),
+                       .withheld = reader.pairs<Left>(reader.member(in, "withheld"))};
   if (!reader.good) return damaged();
   return outcome;
 }

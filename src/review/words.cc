@@ -2,6 +2,7 @@
 #include "review/words.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "base/printable.h"
@@ -31,21 +32,6 @@ char letter(What what) {
       break;
   }
   return '?';
-}
-
-std::string_view word_for(Kind kind) {
-  switch (kind) {
-    case Kind::file:
-      return "file";
-    case Kind::folder:
-      return "folder";
-    case Kind::link:
-      return "link";
-    case Kind::whiteout:
-    case Kind::special:
-      break;
-  }
-  return "special";
 }
 
 /// The thing that the line is about.
@@ -116,6 +102,23 @@ std::string line_for(const Change& change, const std::string& mark) {
 
 }  // namespace
 
+std::string_view word_for(Kind kind) {
+  switch (kind) {
+    case Kind::file:
+      return "file";
+    case Kind::folder:
+      return "folder";
+    case Kind::link:
+      return "link";
+    case Kind::whiteout:
+    case Kind::special:
+      break;
+  }
+  return "special";
+}
+
+std::string change_line(const Change& change) { return line_for(change, "").substr(2); }
+
 std::vector<std::string> change_lines(const Report& report, std::size_t most) {
   std::map<std::string_view, std::string> marks;
   for (const Mark& mark : report.marks)
@@ -168,16 +171,20 @@ std::string summary(const Report& report) {
 
 std::vector<std::string> outcome_lines(const ApplyOutcome& outcome, std::size_t most) {
   std::vector<std::string> lines;
-  const auto tell = [&](const std::vector<ApplyOutcome::Left>& all, std::string_view word) {
-    for (std::size_t i = 0; i < std::min(all.size(), most); ++i) {
+  constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
+  const auto tell = [&](const std::vector<ApplyOutcome::Left>& all, std::string_view word,
+                        std::size_t shown) {
+    for (std::size_t i = 0; i < std::min(all.size(), shown); ++i) {
       lines.push_back(fmt::format("  {:<32} {}: {}", printable(all[i].path, kLongestName), word,
                                   printable(all[i].why, 400)));
     }
-    if (all.size() > most) lines.push_back(fmt::format("  … and {} more", all.size() - most));
+    if (all.size() > shown) lines.push_back(fmt::format("  … and {} more", all.size() - shown));
   };
-  tell(outcome.refused, "left out");
-  tell(outcome.conflicts, "conflict");
-  tell(outcome.failed, "failed");
+  tell(outcome.withheld, "not applied, the guard is strict: this host would run it", kAll);
+  tell(outcome.marked, "this host would run it", kAll);
+  tell(outcome.refused, "left out", most);
+  tell(outcome.conflicts, "conflict", most);
+  tell(outcome.failed, "failed", most);
   return lines;
 }
 
@@ -225,7 +232,9 @@ json::object outcome_json(const ApplyOutcome& outcome) {
   return {{"applied", outcome.applied},
           {"refused", all(outcome.refused)},
           {"conflicts", all(outcome.conflicts)},
-          {"failed", all(outcome.failed)}};
+          {"failed", all(outcome.failed)},
+          {"host_would_run", all(outcome.marked)},
+          {"withheld", all(outcome.withheld)}};
 }
 
 }  // namespace pinhole::review
