@@ -169,7 +169,8 @@ def apt():
         if login:
             (top / "etc/auth.conf.d/origin.conf").write_text(login)
         options = {"Dir::State": top / "state", "Dir::State::status": top / "status", "Dir::Cache": top / "cache", "Dir::Etc": top / "etc",
-                   "Acquire::https::Proxy": lab.proxy, "Acquire::Languages": "none", "Acquire::Retries": 0, "APT::Architecture": "amd64",
+                   "Acquire::https::Proxy": lab.proxy or "DIRECT",  # images name their proxy to apt
+                   "Acquire::Languages": "none", "Acquire::Retries": 0, "APT::Architecture": "amd64",
                    "APT::Sandbox::User": "", **dict(lab.told(("Acquire::https::CAInfo", lab.ca)))}
         return lab.run("apt-get", *(word for item in options.items() for word in ("-o", "%s=%s" % item)), *words, cwd=top)
 
