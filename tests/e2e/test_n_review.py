@@ -120,6 +120,7 @@ def test_what_changed_here_meanwhile_is_left_alone_and_drop_leaves_all(home, pro
     done = review_run(home, project, "echo guest > kept.txt; echo guest > src/new.js; rm old.txt; "
                                      # As deep and as unreadable as a guest's root can make it.
                                      "sudo sh -c 'i=0; while [ $i -lt 150 ]; do mkdir d && cd d; i=$((i+1)); done; chmod 0 /workspace/d; "
+                                     "chown 5:5 /workspace; "
                                      "printf x > \"$(printf /workspace/evil\\\\033[2J)\"'")
     assert done.returncode == 0, done.stderr
     assert "\033" not in done.stderr and "evil\\x1b[2J" in done.stderr
@@ -133,6 +134,24 @@ def test_what_changed_here_meanwhile_is_left_alone_and_drop_leaves_all(home, pro
     before = state_of(project / "src")
     home.ok("review", "drop", name)
     assert (project / "kept.txt").read_text() == "mine\n" and state_of(project / "src") == before
+    assert list((home.root / "state/pinhole/reviews").iterdir()) == []
+
+
+def test_a_strict_guard_withholds_what_the_host_would_run(home, project):
+    done = review_run(home, project, f"mkdir hooks && echo x > hooks/post-checkout && chmod 755 hooks/post-checkout && git config core.hooksPath {project}/hooks && echo fine > fine.txt",
+                      "--guard", "strict")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^! +hooks/post-checkout +this host would run it", done.stderr, re.M), done.stderr
+    name = the_review(home)
+    refused = home.run("review", "apply", name, "--json")
+    assert refused.returncode == 1, refused
+    assert {".git/config", "hooks"} <= {left["path"] for left in json.loads(refused.stdout)["withheld"]}, refused.stdout
+    assert (project / "fine.txt").exists() and not (project / "hooks").exists()
+    said = home.ok("review", "apply", name, "--with-marked").stdout
+    assert "this host would run it" in said and (project / "hooks/post-checkout").exists(), said
+    # What nobody can read can be dropped all the same.
+    (home.root / "state/pinhole/reviews/damaged/upper").mkdir(parents=True)
+    home.ok("review", "drop", "damaged")
     assert list((home.root / "state/pinhole/reviews").iterdir()) == []
 
 
