@@ -38,7 +38,7 @@ def json_lines(done):
 
 
 def nothing_is_left(home):
-    return home.json("ls") == [] and processes_of(str(home.root / "run")) == [] and \
+    return home.json("ls") == [] and wait_until(lambda: processes_of(str(home.root / "run")) == [], 5) and \
         list((home.root / "run/pinhole").glob("run-*")) == []
 
 
