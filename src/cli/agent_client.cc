@@ -26,8 +26,9 @@ using std::chrono::steady_clock;
 /// More than the guest takes at once waits in stdin, not here.
 constexpr std::size_t kMostUnsent = 256 << 10;
 constexpr std::chrono::seconds kTwice{2};  // between two Ctrl-C that mean "enough"
-constexpr int kVeryOften = 8;              // within that time, whatever is said between them
+constexpr std::size_t kVeryOften = 8;      // within that time, whatever is said between them
 constexpr milliseconds kSameMoment{100};
+constexpr milliseconds kLongHeld{500};  // a key that repeats by itself says no more than one press
 constexpr char kCtrlC = 3;
 
 Error interrupted() {
@@ -123,13 +124,15 @@ class Exchange {
     return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
   }
 
+  /// stdin is read only while the guest has room for it.
+  [[nodiscard]] int wanted_input() const {
+    return window_ > 0 && unsent_.size() < kMostUnsent ? options_.input_fd : -1;
+  }
+
   Result<void> wait_and_move() {
-    // stdin is read only while the guest has room for it.
-    const bool want_input = options_.input_fd >= 0 && window_ > 0 && unsent_.size() < kMostUnsent;
     const short events = unsent_.empty() ? POLLIN : POLLIN | POLLOUT;
-    std::array<pollfd, 3> waited{{{socket_.get(), events, 0},
-                                  {want_input ? options_.input_fd : -1, POLLIN, 0},
-                                  {options_.signal_fd, POLLIN, 0}}};
+    std::array<pollfd, 3> waited{
+        {{socket_.get(), events, 0}, {wanted_input(), POLLIN, 0}, {options_.signal_fd, POLLIN, 0}}};
     if (::poll(waited.data(), waited.size(), time_left()) < 0 && errno != EINTR)
       return fail("cannot wait for the guest: {}", errno_text(errno));
     if (waited[2].revents != 0) PINHOLE_TRY_VOID(forward_signal());
@@ -170,12 +173,15 @@ class Exchange {
     window_ -= static_cast<std::uint32_t>(bytes.size());
     queue(type, bytes);
     if (n <= 0) options_.input_fd = -1;
-    if (options_.terminal_fd >= 0 && bytes == std::string_view(&kCtrlC, 1)) return enough();
+    // Several at once, where we were slow to read.
+    if (options_.terminal_fd >= 0 && !bytes.empty() &&
+        bytes.find_first_not_of(kCtrlC) == std::string_view::npos)
+      return enough(bytes.size());
     return {};
   }
 
   /// The second time in a row; or very often, where a guest never stops talking.
-  Result<void> enough() {
+  Result<void> enough(std::size_t times = 1) {
     const auto now = steady_clock::now();
     // To a process group and passed on by its leader: one Ctrl-C, twice.
     if (now - interrupted_at_ < kSameMoment) return {};
@@ -183,8 +189,10 @@ class Exchange {
       often_since_ = now;
       often_ = 0;
     }
+    often_ += std::min(times, kVeryOften);
     const bool again = silent_since_ && now - interrupted_at_ < kTwice;
-    if (again || ++often_ >= kVeryOften) return fail(interrupted());
+    const bool very_often = often_ >= kVeryOften && now - often_since_ >= kLongHeld;
+    if (again || very_often) return fail(interrupted());
     interrupted_at_ = now;
     silent_since_ = true;
     return {};
@@ -241,14 +249,17 @@ class Exchange {
     return {};
   }
 
+  /// A terminal that is slow to show what a guest says is still one to type at.
   Result<bool> wait_for_room(int fd) {
-    std::array<pollfd, 3> waited{{{fd, POLLOUT, 0},
+    std::array<pollfd, 4> waited{{{fd, POLLOUT, 0},
                                   {options_.signal_fd, POLLIN, 0},
-                                  {unsent_.empty() ? -1 : socket_.get(), POLLOUT, 0}}};
+                                  {unsent_.empty() ? -1 : socket_.get(), POLLOUT, 0},
+                                  {wanted_input(), POLLIN, 0}}};
     if (::poll(waited.data(), waited.size(), time_left()) < 0 && errno != EINTR)
       return fail("cannot wait for room: {}", errno_text(errno));
     if (waited[1].revents != 0) PINHOLE_TRY_VOID(forward_signal());
     if (waited[2].revents != 0) write_some();
+    if (waited[3].revents != 0) PINHOLE_TRY_VOID(forward_input());
     if (steady_clock::now() >= deadline_) return fail(time_is_up());
     return waited[0].revents != 0;
   }
@@ -301,7 +312,7 @@ class Exchange {
   steady_clock::time_point interrupted_at_;  // at first: long ago
   bool silent_since_ = false;                // the guest, since then
   steady_clock::time_point often_since_;
-  int often_ = 0;
+  std::size_t often_ = 0;
   std::optional<int> asked_to_end_;  // by this signal
   Streams streams_;
   steady_clock::time_point moved_ = steady_clock::now();

@@ -264,6 +264,36 @@ TEST(AgentClient, CtrlCVeryOftenEndsOneThatNeverStopsTalking) {
   EXPECT_GE(typed, 8);
 }
 
+/// Types Ctrl-C as a key that is held down does, several between two of our reads.
+std::jthread hold_down_ctrl_c(const Fd& keys) {
+  return std::jthread([&keys](const std::stop_token& over) {
+    while (!over.stop_requested() && ::write(keys.get(), "\x03\x03\x03", 3) == 3)
+      ::poll(nullptr, 0, 110);
+  });
+}
+
+TEST(AgentClient, CtrlCCountsHoweverManyAreReadAtOnce) {
+  auto keys = sys::make_pipe().value();
+  const std::jthread hand = hold_down_ctrl_c(keys.second);
+  AgentOptions options{.limit = 20s, .input_fd = keys.first.get(), .terminal_fd = 1'000'000};
+  const auto ended = ask(kExec, kTalksForEver, std::move(options));
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().exit_status, 130);
+}
+
+TEST(AgentClient, CtrlCEndsOneWhoseOutputNobodyReads) {
+  auto keys = sys::make_pipe().value();
+  auto screen = sys::make_pipe().value();
+  const std::jthread hand = hold_down_ctrl_c(keys.second);
+  AgentOptions options{.limit = 20s,
+                       .input_fd = keys.first.get(),
+                       .terminal_fd = 1'000'000,
+                       .output_fd = screen.second.get()};
+  const auto ended = ask(kExec, kTalksForEver, std::move(options));
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().exit_status, 130);
+}
+
 TEST(AgentClient, ASinkThatHasEnoughEndsIt) {
   AgentOptions options{.limit = 20s};
   options.output = [](FrameType, std::string_view) -> Result<void> { return fail("enough"); };
