@@ -3,7 +3,7 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor image cache review seed trust policy pep vsockd supervise version"
+_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor explain image cache review seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
   [image]="build ls inspect rm"
   [cache]="ls rm"
@@ -33,6 +33,7 @@ declare -gA _pinhole_options=(
   [exec]="--uid --gid --cwd --env --terminal --no-terminal"
   [verify]="--json"
   [doctor]="--json"
+  [explain]="--json --markdown"
   [image]=""
   ["image build"]="--refresh --json"
   ["image ls"]="--json"

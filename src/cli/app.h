@@ -58,6 +58,7 @@ void add_audit(Commands& commands);
 void add_rm(Commands& commands);
 void add_verify(Commands& commands);
 void add_doctor(Commands& commands);
+void add_explain(Commands& commands);
 void add_exec(Commands& commands);
 void add_image(Commands& commands);
 void add_cache(Commands& commands);
