@@ -125,7 +125,7 @@ Result<int> show_status(const std::string& name, bool as_json) {
   print_line(fmt::format("{}: {} ({})", vm.name, shown(status, "state_name"),
                          state != nullptr ? json::serialize(*state) : "?"));
   for (const char* key :
-       {"reason", "fix", "since", "uptime_s", "image", "accelerator", "accelerator_reason",
+       {"reason", "fix", "host", "since", "uptime_s", "image", "accelerator", "accelerator_reason",
         "workspace", "confinement", "policy", "audit_head", "boot_id", "instance_id"}) {
     if (const std::string value = shown(status, key); !value.empty())
       print_line(fmt::format("  {:<20} {}", key, value));

@@ -120,6 +120,7 @@ json::object Supervisor::status() const {
           {"state_name", std::string(to_string(state_))},
           {"reason", state_reason_},
           {"fix", state_fix_},
+          {"host", host_watch_.note()},
           {"not_responding", std::move(silent)},
           {"restarts", std::move(restarts)},
           {"uptime_s", up},

@@ -58,7 +58,10 @@ void Supervisor::child_ended(const std::string& name) {
   if (!status || state_ == VmState::stopping) return;
   status_->line(fmt::format("{}: {}", name, status->text()));
   if (name == "qemu" && status->ok()) return machine_ended("the machine was switched off");
-  const std::string reason = fmt::format("{} {}", name, status->text());
+  std::string reason = fmt::format("{} {}", name, status->text());
+  if (status->signaled && status->value == SIGKILL &&
+      host_watch_.out_of_memory_lately(read_host()))
+    reason += ", when the host's kernel killed for want of memory";
   // While the machine starts, a part that dies is a start that failed.
   const bool up = state_ == VmState::running || state_ == VmState::paused;
   if (up && process_kind(name) == kFileGuard) return guard_ended(child);

@@ -105,6 +105,7 @@ asio::awaitable<Ending> Supervisor::live() {
   asio::co_spawn(io_, guest_->run(), asio::detached);
   asio::co_spawn(io_, watch_hearts(), asio::detached);
   asio::co_spawn(io_, watch_space(), asio::detached);
+  asio::co_spawn(io_, watch_host(), asio::detached);
   asio::co_spawn(io_, watch_resolv_conf(), asio::detached);
   auto up = co_await start_all();
   if (up) up = co_await await_up();

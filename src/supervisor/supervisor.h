@@ -24,6 +24,7 @@
 #include "supervisor/console.h"
 #include "supervisor/guest_link.h"
 #include "supervisor/heart.h"
+#include "supervisor/host_watch.h"
 #include "supervisor/line_link.h"
 #include "supervisor/pep_link.h"
 #include "supervisor/restart_budget.h"
@@ -124,6 +125,7 @@ class Supervisor {
   [[nodiscard]] bool is_lost(std::string_view name) const;
   asio::awaitable<void> watch_space();
   asio::awaitable<void> watch_resolv_conf();
+  asio::awaitable<void> watch_host();
   asio::awaitable<void> pause_for_space();
   asio::awaitable<void> go_on();
   void qemu_event(std::string_view name, const boost::json::object& data);
@@ -181,6 +183,7 @@ class Supervisor {
   std::set<std::string> fallen_;  // died and not started again yet
   sys::Event fell_;               // one of them, or the state changed; for recover()
   SpaceWatch space_;
+  HostWatch host_watch_;
 
   std::optional<asio::local::stream_protocol::acceptor> control_;
   std::size_t agent_streams_ = 0;  // clients that are connected to the guest's agent

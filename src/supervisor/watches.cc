@@ -24,6 +24,7 @@ using std::chrono::steady_clock;
 constexpr seconds kLookEvery{1};
 constexpr seconds kSpaceEvery{2};
 constexpr seconds kNamesEvery{3};
+constexpr seconds kHostEvery{2};
 /// A question waits as long as its process; Heart keeps the deadline.
 constexpr std::chrono::hours kForEver{24 * 365};
 
@@ -109,6 +110,17 @@ asio::awaitable<void> Supervisor::watch_resolv_conf() {
     co_await timer.async_wait(as_result);
     const auto changed = refresh_resolv_conf("/etc/resolv.conf", paths_);
     if (changed && *changed) status_->line("the host's name servers have changed");
+  }
+}
+
+asio::awaitable<void> Supervisor::watch_host() {
+  asio::steady_timer timer(io_);
+  for (;;) {
+    const HostWatch::Seen seen = host_watch_.look(read_host());
+    for (const std::string& line : seen.lines) status_->line(line);
+    if (seen.time_changed && guest_) guest_->tell(heartbeat_ack(0));  // with the time that it is now
+    timer.expires_after(kHostEvery);
+    co_await timer.async_wait(as_result);
   }
 }
 
