@@ -63,6 +63,8 @@ VmPaths vm_paths(const Paths& paths, std::string_view name) {
   vm.seed = vm.dir / "seed.iso";
   vm.initrd = vm.dir / "initrd";
   vm.lock = vm.dir / "lock";
+  vm.boot_record = vm.dir / "runtime.json";
+  vm.owner_lock = vm.dir / "owner.lock";
   vm.authority = vm.dir / "authority";
   vm.status_log = vm.dir / "status.log";
   vm.console_log = vm.dir / "console.log";

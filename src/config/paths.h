@@ -36,6 +36,8 @@ Result<std::string> valid_vm_name(std::string_view name);
 struct VmPaths {
   fs::path dir;
   fs::path plan, disk, efi_vars, seed, initrd, lock;
+  fs::path boot_record;  // runtime.json, while it runs (config/boot_record.h)
+  fs::path owner_lock;   // of an ephemeral VM: its command holds it
   fs::path authority;  // folder: the PEP's certificate authority (pep/credentials.h)
   fs::path status_log, console_log, supervisor_log, boot_ok, vsock_fetch;
   fs::path guard_snapshot;  // guard.json: preflight/guard.h

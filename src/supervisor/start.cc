@@ -8,6 +8,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/log.h"
 #include "supervisor/launch.h"
 #include "supervisor/machine_files.h"
 #include "supervisor/supervisor.h"
@@ -174,6 +175,9 @@ Result<sys::Process> Supervisor::spawn(sys::Command command) const {
 
 void Supervisor::add_child(std::string name, sys::Process process) {
   status_->line(fmt::format("{}: started, pid {}", name, process.pid()));
+  // On a full disk the VM goes on without: it dies with us all the same.
+  if (auto recorded = record_->add(name, process.pid()); !recorded)
+    log(LogLevel::warning, "{}", recorded.error().message);
   asio::co_spawn(io_, watch(name, process.pidfd()), asio::detached);
   const auto rank = [](std::string_view of) { return std::ranges::find(kOrder, process_kind(of)); };
   const auto before = std::ranges::find_if(

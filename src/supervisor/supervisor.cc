@@ -67,6 +67,8 @@ Result<Ending> Supervisor::run() {
 
 Result<void> Supervisor::prepare() {
   PINHOLE_TRY(status_, StatusLog::open(paths_.status_log));
+  PINHOLE_TRY(record_,
+              config::BootRecorder::begin(paths_.boot_record, "supervisor", {paths_.runtime}));
   status_->state(VmState::starting, fmt::format("{}: {}", config::to_string(plan_.accelerator),
                                                 plan_.accelerator_reason));
   PINHOLE_TRY(host_, sys::probe_host_confinement());
@@ -201,6 +203,8 @@ asio::awaitable<void> Supervisor::shut_down() {
   co_await logs_.drained(kChildStop);
   if (auto removed = sys::remove_tree(paths_.runtime); !removed)
     log(LogLevel::warning, "{}", removed.error().message);
+  else
+    record_->remove();
 }
 
 asio::awaitable<void> Supervisor::stop_child(Child* child) {

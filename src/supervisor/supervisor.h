@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "config/boot_record.h"
 #include "config/paths.h"
 #include "config/vm_plan.h"
 #include "qemu/hotplug.h"
@@ -161,6 +162,8 @@ class Supervisor {
   asio::io_context io_;
   Fd report_;
   Fd lock_;
+  std::optional<config::BootRecorder>
+      record_;  // of all that we make, should we not end it ourselves
   std::optional<StatusLog> status_;
   ChildLogs logs_{io_, paths_.supervisor_log};
   sys::HostConfinement host_;
