@@ -97,6 +97,10 @@ asio::awaitable<StageOutcome> await_cloud_init(Shared boot) {
     co_await pause(boot->settings->poll);
     found = read_cloud_init(boot->settings->root);
   }
+  if (found.state == CloudInit::State::done || found.state == CloudInit::State::error) {
+    const std::string troubles = co_await cloud_init_troubles(boot->settings->root);
+    found.detail += troubles;
+  }
   make_durable(boot->settings->root);
   boot->instance_id = found.instance_id;
   co_return judge_cloud_init(found, boot->welcome.instance_id);

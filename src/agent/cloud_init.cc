@@ -3,6 +3,7 @@
 
 #include <boost/json/parse.hpp>
 
+#include "agent/helper.h"
 #include "base/printable.h"
 #include "base/strings.h"
 #include "sys/files.h"
@@ -44,7 +45,60 @@ std::string read_instance_id(const fs::path& root) {
   return word ? id : std::string();
 }
 
+constexpr std::size_t kTrouble = 300;  // of the schema's words, and of the units' names
+constexpr std::size_t kMostUnits = 8;
+constexpr std::uint64_t kLogBytes = 4 << 20;
+/// Python takes its time to start where the processor is emulated.
+constexpr std::chrono::seconds kSchemaLimit{60};
+constexpr std::chrono::seconds kUnitsLimit{10};
+
 }  // namespace
+
+std::string parse_schema_errors(std::string_view said) {
+  std::string out;
+  for (std::string_view line : split(said, '\n')) {
+    line = trim(line);
+    // "Valid cloud-config: system userdata", or who may not ask.
+    const bool refused = line.contains("rror") || !out.empty();
+    if (line.empty() || line.starts_with("Valid ") || !refused) continue;
+    if (!out.empty()) out += ' ';
+    out += line;
+  }
+  constexpr std::string_view kNoise = "Error: Cloud config schema errors: ";
+  if (out.starts_with(kNoise)) out.erase(0, kNoise.size());
+  return printable(out, kTrouble);
+}
+
+std::string parse_failed_units(std::string_view said) {
+  std::string out;
+  std::size_t count = 0;
+  for (const std::string_view line : split(said, '\n')) {
+    const std::string_view unit = trim(line).substr(0, trim(line).find(' '));
+    if (unit.empty() || !unit.contains('.') || ++count > kMostUnits) continue;
+    out += (out.empty() ? "" : ", ") + std::string(unit);
+  }
+  return printable(out, kTrouble);
+}
+
+asio::awaitable<std::string> cloud_init_troubles(std::filesystem::path root) {
+  std::string troubles;
+  const auto log = sys::read_file(root / "var/log/cloud-init.log", kLogBytes);
+  if (log && log->contains("Invalid cloud-config provided")) {
+    const std::string program = root / "usr/bin/cloud-init";
+    const std::string said = co_await output_of(
+        {"/bin/sh", "-c", "exec \"$0\" schema --system 2>&1", program}, kSchemaLimit);
+    const std::string refused = parse_schema_errors(said);
+    if (!refused.empty()) troubles.append(wire::kSchemaErrors).append(refused);
+  }
+  const std::string systemctl = root / "usr/bin/systemctl";
+  if (!present(systemctl)) co_return troubles;
+  const std::string said = co_await output_of(
+      {systemctl, "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"},
+      kUnitsLimit);
+  const std::string units = parse_failed_units(said);
+  if (!units.empty()) troubles.append(wire::kFailedUnits).append(units);
+  co_return troubles;
+}
 
 std::string_view cloud_init_text(CloudInit::State state) {
   switch (state) {

@@ -16,4 +16,8 @@ namespace pinhole::agent {
 asio::awaitable<Result<void>> run_helper(std::vector<std::string> argv, std::string input,
                                          std::chrono::milliseconds limit);
 
+/// A program's stdout, at most 4 KiB of it, whatever its exit status; empty when it cannot be run or takes longer.
+asio::awaitable<std::string> output_of(std::vector<std::string> argv,
+                                       std::chrono::milliseconds limit);
+
 }  // namespace pinhole::agent

@@ -104,6 +104,7 @@ json::object Supervisor::status() const {
     processes[child->name] = child->process.pid();
     if (!child->silent_since.empty()) silent[child->name] = child->silent_since;
   }
+  if (!guest_silent_since_.empty()) silent["guest"] = guest_silent_since_;
   processes["supervisor"] = ::getpid();
   for (const auto& [name, told] : restarts_) {
     restarts[name] = json::object{{"count", told.count}, {"last_reason", told.last_reason}};
@@ -111,6 +112,8 @@ json::object Supervisor::status() const {
   const sys::Confinement confinement = sys::rate(host_);
   json::array missing;
   for (const std::string& what : confinement.missing) missing.emplace_back(what);
+  json::array notes;
+  for (const std::string& note : notes_) notes.emplace_back(note);
   const config::Share* workspace = plan_.workspace();
   const auto up =
       std::chrono::duration_cast<seconds>(std::chrono::steady_clock::now() - started_).count();
@@ -121,6 +124,10 @@ json::object Supervisor::status() const {
           {"reason", state_reason_},
           {"fix", state_fix_},
           {"host", host_watch_.note()},
+          {"stage", boot_.is_up() ? std::string() : std::string(stage_name(boot_.stage()))},
+          {"code", ending_ ? ending_->error.code : std::string()},
+          {"notes", std::move(notes)},
+          {"noticed", noticed()},
           {"not_responding", std::move(silent)},
           {"restarts", std::move(restarts)},
           {"uptime_s", up},
@@ -138,6 +145,7 @@ json::object Supervisor::status() const {
           {"boot_id", guest.hello ? guest.hello->boot_id : std::string()},
           {"guest_instance_id", guest.hello ? guest.hello->instance_id : std::string()},
           {"heartbeats", guest.heartbeats},
+          {"boot_stages", early_stages()},
           {"stages", std::move(stages)},
           {"processes", std::move(processes)}};
 }

@@ -4,20 +4,57 @@
 #include <boost/json.hpp>
 
 #include "base/log.h"
+#include "base/printable.h"
+#include "failures/boot.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
 
 namespace pinhole::supervisor {
 namespace {
 
+namespace json = boost::json;
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-/// How long a guest may take from QEMU's start to "up". An emulated processor is about ten times
-/// slower.
-milliseconds boot_limit(config::Accelerator accelerator) {
-  return accelerator == config::Accelerator::kvm ? seconds(120) : seconds(420);
+/// From QEMU's end to the last of what was on its console.
+constexpr milliseconds kLastWords{1000};
+constexpr std::size_t kDetail = 200;  // of a line of the console
+
+/// What an administrator of the guest would want to know; the console's other signs are told as stages.
+std::string_view notice_words(ConsoleSign sign) {
+  switch (sign) {
+    case ConsoleSign::kernel_panic:
+      return "kernel panic";
+    case ConsoleSign::out_of_memory:
+      return "out of memory";
+    case ConsoleSign::disk_full:
+      return "disk full";
+    case ConsoleSign::fsck_failed:
+      return "fsck failed";
+    case ConsoleSign::disk_error:
+      return "disk error";
+    case ConsoleSign::user_data_refused:
+      return "user-data refused";
+    case ConsoleSign::unit_failed:
+      return "unit failed";
+    case ConsoleSign::boot_loader:
+    case ConsoleSign::kernel:
+    case ConsoleSign::init:
+    case ConsoleSign::login:
+    case ConsoleSign::cloud_init_done:
+    case ConsoleSign::no_boot_option:
+    case ConsoleSign::firmware_setup:
+    case ConsoleSign::efi_shell:
+    case ConsoleSign::grub_prompt:
+    case ConsoleSign::initramfs_shell:
+    case ConsoleSign::emergency_shell:
+    case ConsoleSign::boot_file_missing:
+    case ConsoleSign::boot_file_failed:
+    case ConsoleSign::grub_error:
+    case ConsoleSign::root_missing:
+      break;
+  }
+  return {};
 }
 
 /// Empty where there is none: the guest's programs then trust what they trusted before.
@@ -26,15 +63,6 @@ std::string certificate_of(const std::filesystem::path& authority) {
   if (pem) return *std::move(pem);
   log(LogLevel::warning, "the guest gets no certificate: {}", pem.error().message);
   return {};
-}
-
-/// From QEMU's end to the last of what was on its console.
-constexpr milliseconds kLastWords{1000};
-
-Error with_tail(Error error, const ConsoleLog& console) {
-  error.details.emplace_back("the console's last lines:");
-  for (const std::string& line : console.tail()) error.details.push_back("  " + line);
-  return error;
 }
 
 /// What cloud-init and the image's units do where they run.
@@ -77,10 +105,13 @@ wire::Welcome Supervisor::welcome(const std::string& nonce) const {
 }
 
 void Supervisor::guest_changed(GuestLink::Change change, const wire::GuestMessage& message) {
+  const auto now = steady_clock::now();
+  boot_.heard(now);
   switch (change) {
     case GuestLink::Change::hello:
       status_->foreign_line("guest: hello, boot " + std::get<wire::Hello>(message).boot_id);
-      report_stage("kernel", true, "the agent said hello", uptime_ms());
+      if (boot_.is_up()) machine_reset();  // a new kernel without a reset (kexec)
+      stage_ended(boot_.hello(now), "the agent said hello");
       break;
     case GuestLink::Change::again:
       status_->foreign_line("guest: connected again, the same boot");
@@ -90,6 +121,10 @@ void Supervisor::guest_changed(GuestLink::Change change, const wire::GuestMessag
     case GuestLink::Change::stage: {
       const auto& stage = std::get<wire::Stage>(message);
       report_stage(wire::stage_text(stage.name), stage.ok, stage.detail, stage.ms);
+      if (stage.name == wire::StageName::cloud_init) note_cloud_init(stage);
+      // The guest has told of its end already.
+      if (boot_.reported(stage.name, now))
+        report({{"event", "entered"}, {"name", stage_name(boot_.stage())}});
       break;
     }
     case GuestLink::Change::marker:
@@ -100,6 +135,58 @@ void Supervisor::guest_changed(GuestLink::Change change, const wire::GuestMessag
       break;
   }
   changed_.notify();
+}
+
+void Supervisor::stage_ended(const std::optional<BootStages::Ended>& ended,
+                             std::string_view detail) {
+  if (!ended) return;
+  const std::string name(stage_name(ended->stage));
+  const auto ms = static_cast<std::uint64_t>(ended->took.count());
+  report_stage(name, true, printable(detail, kDetail), ms);
+  early_stages_[name] = wire::Stage{.ok = true, .detail = printable(detail, kDetail), .ms = ms};
+  report({{"event", "entered"}, {"name", stage_name(boot_.stage())}});
+}
+
+void Supervisor::console_says(const std::vector<ConsoleSign>& signs) {
+  const auto now = steady_clock::now();
+  for (const ConsoleSign sign : signs) {
+    const std::string& line = console_->signs().line(sign);
+    stage_ended(boot_.saw(sign, now), line);
+    if (const std::string_view words = notice_words(sign); !words.empty())
+      status_->foreign_line(fmt::format("console: {}: {}", words, printable(line, kDetail)));
+  }
+  changed_.notify();
+}
+
+/// QEMU says so. What the console and the guest said belongs to the boot before.
+void Supervisor::machine_reset() {
+  const bool was_up = boot_.is_up();
+  if (was_up && boot_.fatal() == ConsoleSign::kernel_panic)
+    status_->line(panic_error(plan_.name, console_->signs()).message + "; it starts again");
+  boot_.restarted(steady_clock::now());
+  if (boot_.fatal() != ConsoleSign::kernel_panic) console_->machine_reset();
+  early_stages_.clear();
+  if (was_up && state_ == VmState::running) {
+    rebooting_ = true;
+    enter(VmState::running, "the guest reboots");
+  } else {
+    status_->foreign_line("the machine was reset");
+  }
+  changed_.notify();
+}
+
+/// cloud-init's errors stop nothing; the user has to hear of them all the same.
+void Supervisor::note_cloud_init(const wire::Stage& stage) {
+  constexpr std::size_t kMostNotes = 8;
+  const bool trouble = !stage.ok || stage.detail.contains(wire::kSchemaErrors) ||
+                       stage.detail.contains(wire::kFailedUnits);
+  if (!trouble || notes_.size() >= kMostNotes) return;
+  std::string detail = printable(stage.detail, wire::kDetailBytes);
+  if (detail.starts_with("cloud-init: ")) detail.erase(0, std::string("cloud-init: ").size());
+  const Error note =
+      told(failures::kCloudInitErrors, {{"vm", plan_.name}, {"detail", std::move(detail)}});
+  notes_.push_back(note.message);
+  report({{"event", "note"}, {"text", note.message}, {"fix", note.fix}, {"code", note.code}});
 }
 
 /// An honest guest's comes every five seconds; a line for each of a hostile one's would push the others out of the log.
@@ -122,57 +209,105 @@ bool Supervisor::is_up() const {
   return guest_->state().ready && guest_->state().stages.contains(wire::StageName::door);
 }
 
+BootEvidence Supervisor::evidence() const {
+  return {.vm = plan_.name,
+          .stages = boot_,
+          .signs = console_->signs(),
+          .silent = console_->bytes_seen() == 0,
+          .tail = console_->tail()};
+}
+
 asio::awaitable<Result<void>> Supervisor::await_up() {
-  const auto deadline = steady_clock::now() + boot_limit(plan_.accelerator);
   while (!is_up()) {
     if (gone_early_) {
       co_await console_->drained(kLastWords);
-      co_return std::unexpected(early_end());
+      co_return std::unexpected(early_end_error(evidence()));
     }
     if (ending_) co_return Result<void>();
-    const bool changed = co_await changed_.wait_until(deadline);
-    if (!changed) co_return std::unexpected(stage_timeout());
+    const auto now = steady_clock::now();
+    // A machine that is paused for want of space does not move, and is not to blame for that.
+    const bool paused = state_ == VmState::paused;
+    const auto verdict = paused ? BootStages::Verdict::going : boot_.judge(now);
+    if (verdict != BootStages::Verdict::going)
+      co_return std::unexpected(boot_error(verdict, evidence()));
+    co_await changed_.wait_until(paused ? steady_clock::time_point::max() : boot_.next_look(now));
   }
-  // What the guest could not do is a failed start, but for cloud-init: its errors are the user's to
-  // look at, inside.
-  for (const wire::StageName name :
-       {wire::StageName::agent, wire::StageName::workspace, wire::StageName::door}) {
-    const auto stage = guest_->state().stages.find(name);
-    if (stage == guest_->state().stages.end() || stage->second.ok) continue;
-    co_return fail(
-        Error{.message = fmt::format("VM \"{}\" did not come up: stage {}: {}", plan_.name,
-                                     wire::stage_text(name), stage->second.detail),
-              .fix = fmt::format("pinhole logs {}", plan_.name)});
-  }
-  co_return Result<void>();
+  const Result<void> judged = judge_stages();
+  if (judged) boot_.came_up(steady_clock::now());
+  co_return judged;
 }
 
-Error Supervisor::early_end() const {
-  return with_tail(
-      {.message = fmt::format("VM \"{}\" did not come up: it switched itself off", plan_.name),
-       .fix = fmt::format("pinhole logs --console {}", plan_.name)},
-      *console_);
+/// What the guest could not do is a failed start, but for cloud-init: its errors are the user's to look at, inside.
+Result<void> Supervisor::judge_stages() const {
+  constexpr std::pair<wire::StageName, BootStage> kMust[] = {
+      {wire::StageName::agent, BootStage::agent},
+      {wire::StageName::workspace, BootStage::workspace},
+      {wire::StageName::door, BootStage::door}};
+  for (const auto& [name, stage] : kMust) {
+    const auto said = guest_->state().stages.find(name);
+    if (said == guest_->state().stages.end() || said->second.ok) continue;
+    return std::unexpected(stage_error(stage, said->second.detail, evidence()));
+  }
+  return {};
 }
 
-Error Supervisor::stage_timeout() const {
-  const GuestState& guest = guest_->state();
-  std::string stage = plan_.direct ? "kernel or first process" : "firmware or kernel";
-  std::string cause =
-      console_->bytes_seen() == 0 ? "the console is silent" : "the agent has not said hello";
-  if (guest.hello && !guest.ready) {
-    stage = "agent";
-    cause = "the guest said hello but did not answer our welcome";
-  } else if (guest.ready) {
-    const bool set_up = plan_.direct || guest.stages.contains(wire::StageName::cloud_init);
-    stage = set_up ? "workspace or door" : "cloud-init";
-    cause = "the guest is alive but did not finish";
+asio::awaitable<void> Supervisor::serve_until_end() {
+  while (!ending_) {
+    if (rebooting_) {
+      co_await await_reboot();
+      continue;
+    }
+    const auto now = steady_clock::now();
+    const bool paused = state_ == VmState::paused;
+    if (!paused && boot_.judge(now) == BootStages::Verdict::fatal_sign) {
+      Error error = panic_error(plan_.name, console_->signs());
+      std::string reason = error.message;
+      fail_vm(std::move(error), std::move(reason));
+      continue;
+    }
+    co_await changed_.wait_until(paused ? steady_clock::time_point::max() : boot_.next_look(now));
   }
-  return with_tail({.message = fmt::format(
-                        "VM \"{}\" did not come up within {} s: stage {}: {}", plan_.name,
-                        std::chrono::duration_cast<seconds>(boot_limit(plan_.accelerator)).count(),
-                        stage, cause),
-                    .fix = fmt::format("pinhole logs --console {}", plan_.name)},
-                   *console_);
+}
+
+asio::awaitable<void> Supervisor::await_reboot() {
+  const auto up = co_await await_up();
+  rebooting_ = false;
+  if (ending_) co_return;
+  if (up) {
+    status_->line("guest: up again");
+    if (state_ == VmState::running) enter(VmState::running);
+    co_return;
+  }
+  std::string reason = up.error().message;
+  fail_vm(up.error(), std::move(reason));
+}
+
+asio::awaitable<void> Supervisor::explain_end() {
+  if (!machine_gone_) co_return;
+  co_await console_->drained(kLastWords);
+  if (!was_reset_ || boot_.fatal() != ConsoleSign::kernel_panic) co_return;
+  Error error = panic_error(plan_.name, console_->signs());
+  ending_ = Ending{.state = VmState::error, .reason = error.message, .error = error};
+}
+
+json::object Supervisor::noticed() const {
+  json::object out;
+  if (!console_) return out;
+  for (std::size_t i = 0; i < kConsoleSigns; ++i) {
+    const auto sign = static_cast<ConsoleSign>(i);
+    const std::string_view words = notice_words(sign);
+    if (words.empty() || !console_->signs().seen(sign)) continue;
+    out[words] = json::object{{"count", console_->signs().count(sign)},
+                              {"line", printable(console_->signs().line(sign), kDetail)}};
+  }
+  return out;
+}
+
+json::object Supervisor::early_stages() const {
+  json::object out;
+  for (const auto& [name, stage] : early_stages_)
+    out[name] = json::object{{"ok", stage.ok}, {"detail", stage.detail}, {"ms", stage.ms}};
+  return out;
 }
 
 }  // namespace pinhole::supervisor

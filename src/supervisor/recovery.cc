@@ -46,8 +46,10 @@ RestartBudget restart_budget() {
 
 }  // namespace
 
-void Supervisor::machine_ended(std::string reason) {
+void Supervisor::machine_ended(std::string reason, bool was_reset) {
   gone_early_ = gone_early_ || (!ending_ && state_ == VmState::starting);
+  machine_gone_ = true;
+  was_reset_ = was_reset_ || was_reset;
   end({.reason = std::move(reason)});
 }
 
@@ -59,8 +61,7 @@ void Supervisor::child_ended(const std::string& name) {
   status_->line(fmt::format("{}: {}", name, status->text()));
   if (name == "qemu" && status->ok()) return machine_ended("the machine was switched off");
   std::string reason = fmt::format("{} {}", name, status->text());
-  if (status->signaled && status->value == SIGKILL &&
-      host_watch_.out_of_memory_lately(read_host()))
+  if (status->signaled && status->value == SIGKILL && host_watch_.out_of_memory_lately(read_host()))
     reason += ", when the host's kernel killed for want of memory";
   // While the machine starts, a part that dies is a start that failed.
   const bool up = state_ == VmState::running || state_ == VmState::paused;

@@ -141,7 +141,8 @@ Result<void> Supervisor::start_share(const config::Share& share) {
 
 Result<void> Supervisor::start_qemu() {
   PINHOLE_TRY(auto console, sys::make_pipe());
-  PINHOLE_TRY(console_, ConsoleLog::open(io_, paths_.console_log, std::move(console.first)));
+  PINHOLE_TRY(console_, ConsoleLog::open(io_, paths_.console_log, std::move(console.first),
+                                         [this](const auto& signs) { console_says(signs); }));
   PINHOLE_TRY(auto qmp, sys::socket_pair());
   PINHOLE_TRY(const MachineFiles files, open_machine_files(plan_, paths_));
   PINHOLE_TRY(const Fd log, logs_.open());
@@ -165,6 +166,11 @@ Result<void> Supervisor::start_qemu() {
   hotplug_ = std::make_unique<qemu::Hotplug>(io_, *qmp_);
   asio::co_spawn(io_, qmp_->run(), asio::detached);
   asio::co_spawn(io_, console_->run(), asio::detached);
+  boot_ = BootStages({.direct = plan_.direct.has_value(),
+                      .shares = !plan_.shares.empty(),
+                      .accelerator = plan_.accelerator},
+                     std::chrono::steady_clock::now());
+  report({{"event", "entered"}, {"name", stage_name(boot_.stage())}});
   return {};
 }
 

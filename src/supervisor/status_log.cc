@@ -13,6 +13,21 @@ namespace {
 
 constexpr std::size_t kLongestLine = 1000;
 constexpr std::string_view kStatePrefix = "VM state: ";
+constexpr std::string_view kFailurePrefix = "failure ";
+constexpr std::string_view kInStage = " in stage ";
+constexpr std::string_view kFix = "; fix: ";
+constexpr std::size_t kTimeAndSpace = std::string_view("2026-11-22T17:36:22.862Z ").size();
+
+StatusLog::Failure parse_failure(std::string_view text) {
+  StatusLog::Failure out;
+  const std::size_t fix = text.find(kFix);
+  if (fix != std::string_view::npos) out.fix = text.substr(fix + kFix.size());
+  text = text.substr(0, fix);
+  const std::size_t stage = text.find(kInStage);
+  if (stage != std::string_view::npos) out.stage = text.substr(stage + kInStage.size());
+  out.code = text.substr(0, stage);
+  return out;
+}
 
 }  // namespace
 
@@ -52,6 +67,12 @@ void StatusLog::state(VmState state, std::string_view reason) {
                    reason.empty() ? "" : ": ", reason));
 }
 
+void StatusLog::failure(const Failure& failure) {
+  line(fmt::format("{}{}{}{}{}{}", kFailurePrefix, failure.code.empty() ? "other" : failure.code,
+                   failure.stage.empty() ? "" : kInStage, failure.stage,
+                   failure.fix.empty() ? "" : kFix, failure.fix));
+}
+
 void StatusLog::line(std::string_view text) {
   const std::string time = now_text() + " ";
   log_.write(fmt::format("{}{}\n", time, printable(text, kLongestLine)), time);
@@ -75,17 +96,21 @@ LastState read_last_state(const std::filesystem::path& path) {
   LastState last{.state = VmState::stopped, .time = {}, .reason = "never started"};
   const auto content = sys::read_file(path, 2 * CappedLog::kLimit);
   if (!content) return last;
+  StatusLog::Failure failure;
   for (const std::string_view text : split(*content, '\n')) {
+    // What a guest causes has another word there: "stage", "guest:", "console:", "qemu:".
+    if (text.size() > kTimeAndSpace && text.substr(kTimeAndSpace).starts_with(kFailurePrefix))
+      failure = parse_failure(text.substr(kTimeAndSpace + kFailurePrefix.size()));
     const std::size_t at = text.find(kStatePrefix);
-    if (at == std::string_view::npos || at != std::string_view("2026-11-22T17:36:22.862Z ").size())
-      continue;
+    if (at == std::string_view::npos || at != kTimeAndSpace) continue;
     const std::string_view rest = text.substr(at + kStatePrefix.size());
     const auto number = parse_u64(rest.substr(0, rest.find(' ')));
     if (!number || *number > 9) continue;
     const std::size_t colon = rest.find("): ");
     last = {.state = static_cast<VmState>(*number),
             .time = std::string(text.substr(0, at - 1)),
-            .reason = colon == std::string_view::npos ? "" : std::string(rest.substr(colon + 3))};
+            .reason = colon == std::string_view::npos ? "" : std::string(rest.substr(colon + 3)),
+            .failure = std::exchange(failure, {})};
   }
   return last;
 }

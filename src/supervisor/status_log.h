@@ -6,6 +6,11 @@
 //   2026-11-22T17:36:58.101Z stage cloud-init: ok after 21.4 s
 //   2026-11-22T17:36:59.310Z VM state: 1 (running)
 //   2026-11-22T17:40:00.000Z VM state: 0 (stopped): pinhole down
+//
+// An error has a line before it:
+//
+//   2026-11-22T17:37:01.000Z failure kernel_panic in stage kernel; fix: pinhole logs --console web
+//   2026-11-22T17:37:01.000Z VM state: 3 (error): VM "web": the guest's kernel panicked: …
 #pragma once
 
 #include <chrono>
@@ -40,6 +45,13 @@ class StatusLog {
   static Result<StatusLog> open(const std::filesystem::path& path);
 
   void state(VmState state, std::string_view reason = {});
+  /// Why the state that follows is an error: one line before it, for programs and `pinhole status`.
+  struct Failure {
+    std::string code = {};   // failures::Failure::code
+    std::string stage = {};  // in which the start ended; empty: the VM was up
+    std::string fix = {};
+  };
+  void failure(const Failure& failure);
   void line(std::string_view text);
   /// A line that a guest, or a QEMU that it has broken, can cause as often as it likes: so many at once, one in ten
   /// seconds in the long run. What is too much is counted, and told with the next that is not.
@@ -61,6 +73,7 @@ struct LastState {
   VmState state = VmState::stopped;
   std::string time;
   std::string reason;
+  StatusLog::Failure failure = {};
 };
 LastState read_last_state(const std::filesystem::path& path);
 

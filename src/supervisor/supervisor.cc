@@ -11,6 +11,7 @@
 #include <boost/json.hpp>
 
 #include "base/log.h"
+#include "failures/boot.h"
 #include "supervisor/control.h"
 #include "supervisor/launch.h"
 #include "sys/files.h"
@@ -120,9 +121,14 @@ asio::awaitable<Ending> Supervisor::live() {
     report_.reset();
     asio::co_spawn(io_, recover(), asio::detached);
     co_await serve_until_end();
+    co_await explain_end();
   }
   co_await shut_down();
   // Before the report: who reads that may not wait for us any longer.
+  if (ending_->state == VmState::error)
+    status_->failure({.code = ending_->error.code,
+                      .stage = boot_.is_up() ? "" : std::string(stage_name(boot_.stage())),
+                      .fix = ending_->error.fix});
   status_->state(ending_->state, ending_->reason);
   if (ending_->state == VmState::error) {
     json::object event = error_answer(ending_->error);
@@ -133,6 +139,11 @@ asio::awaitable<Ending> Supervisor::live() {
 }
 
 void Supervisor::enter(VmState state, std::string reason, std::string fix) {
+  if (state_ == VmState::paused) {
+    const auto now = steady_clock::now();
+    boot_.stood_still(now - std::exchange(going_since_, now));
+  }
+  if (state == VmState::paused) going_since_ = steady_clock::now();
   state_ = state;
   status_->state(state, reason);
   state_reason_ = std::move(reason);
@@ -142,10 +153,12 @@ void Supervisor::enter(VmState state, std::string reason, std::string fix) {
 }
 
 void Supervisor::fail_vm(std::string reason) {
-  end({.state = VmState::error,
-       .reason = reason,
-       .error = {.message = fmt::format("VM \"{}\" stopped: {}", plan_.name, reason),
-                 .fix = fmt::format("look at: pinhole logs --supervisor {}", plan_.name)}});
+  Error error = told(failures::kProcessDied, {{"vm", plan_.name}, {"reason", reason}});
+  fail_vm(std::move(error), std::move(reason));
+}
+
+void Supervisor::fail_vm(Error error, std::string reason) {
+  end({.state = VmState::error, .reason = std::move(reason), .error = std::move(error)});
   stop_at_once_ = true;  // without one of its parts the machine is not worth a polite good-bye
 }
 
@@ -170,10 +183,6 @@ asio::awaitable<void> Supervisor::watch_signals() {
     end({.reason = fmt::format("the supervisor got SIG{}",
                                ::sigabbrev_np(static_cast<int>(info.ssi_signo)))});
   }
-}
-
-asio::awaitable<void> Supervisor::serve_until_end() {
-  while (!ending_) co_await changed_.wait();
 }
 
 asio::awaitable<void> Supervisor::shut_down() {

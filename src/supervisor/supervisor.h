@@ -21,6 +21,8 @@
 #include "config/vm_plan.h"
 #include "qemu/hotplug.h"
 #include "qemu/qmp.h"
+#include "supervisor/boot_stages.h"
+#include "supervisor/boot_trouble.h"
 #include "supervisor/child_logs.h"
 #include "supervisor/console.h"
 #include "supervisor/guest_link.h"
@@ -39,7 +41,9 @@
 namespace pinhole::supervisor {
 
 /// What `pinhole up` reads on the report descriptor, one JSON object per line:
+///   {"event":"entered","name":"kernel"}        what the machine does now (boot_stages.h)
 ///   {"event":"stage","name":"kernel","ok":true,"detail":"…","ms":12345}
+///   {"event":"note","text":"…","fix":"…"}      the VM comes up all the same
 ///   {"event":"running"}        the VM is up; the descriptor is closed
 ///   {"event":"failed", …}      as error_answer(); the supervisor is about to end
 inline constexpr int kReportFd = 3;
@@ -89,6 +93,8 @@ class Supervisor {
   Result<void> start_qemu();
   Result<sys::Process> spawn(sys::Command command) const;
   asio::awaitable<Result<void>> await_up();
+  Result<void> judge_stages() const;
+  asio::awaitable<void> await_reboot();
   asio::awaitable<void> serve_until_end();
   asio::awaitable<void> shut_down();
   asio::awaitable<void> watch(std::string name, int pidfd);
@@ -101,12 +107,16 @@ class Supervisor {
   void end(Ending ending);
   /// Ends the VM as an error, at once.
   void fail_vm(std::string reason);
+  void fail_vm(Error error, std::string reason);
   [[nodiscard]] std::uint64_t uptime_ms() const;
 
   // Recovery: a process died.
   void child_ended(const std::string& name);
-  /// By itself, or because we asked for it.
-  void machine_ended(std::string reason);
+  /// By itself, or because we asked for it. `was_reset`: a machine that boots directly does not start again.
+  void machine_ended(std::string reason, bool was_reset = false);
+  void machine_reset();
+  /// Once the console has said its last.
+  asio::awaitable<void> explain_end();
   void guard_ended(Child* guard);
   void will_restart(const std::string& name, const std::string& how);
   [[nodiscard]] std::string next_to_restart() const;  // empty: none
@@ -121,6 +131,7 @@ class Supervisor {
   // Watches: does everything answer, is there space.
   asio::awaitable<void> watch_hearts();
   void look_at_heart(Child& child, Heart::TimePoint now);
+  void look_at_guest(Heart::TimePoint now);
   asio::awaitable<void> ask_heart(std::string name, int pid);
   void heart_changed(Child& child, Heart::Change change);
   [[nodiscard]] bool is_lost(std::string_view name) const;
@@ -136,10 +147,12 @@ class Supervisor {
   void report_stage(std::string_view name, bool ok, std::string_view detail, std::uint64_t ms);
   wire::Welcome welcome(const std::string& nonce) const;
   void guest_changed(GuestLink::Change change, const wire::GuestMessage& message);
+  void console_says(const std::vector<ConsoleSign>& signs);
+  void stage_ended(const std::optional<BootStages::Ended>& ended, std::string_view detail);
+  void note_cloud_init(const wire::Stage& stage);
   bool may_tell_heartbeat();
   void store_marker(const wire::Marker& marker) const;
-  Error stage_timeout() const;
-  Error early_end() const;
+  BootEvidence evidence() const;
   [[nodiscard]] bool is_up() const;
 
   // The control socket's operations.
@@ -151,6 +164,8 @@ class Supervisor {
   asio::awaitable<boost::json::object> pass_secrets(boost::json::object request);
   asio::awaitable<boost::json::object> reload(boost::json::object request);
   boost::json::object status() const;
+  boost::json::object noticed() const;
+  boost::json::object early_stages() const;
   asio::awaitable<Result<void>> connect_agent(asio::local::stream_protocol::socket* socket);
   asio::awaitable<void> relay_to_agent(asio::local::stream_protocol::socket client);
   asio::awaitable<void> ask_agent_to_shut_down();
@@ -179,6 +194,16 @@ class Supervisor {
   std::optional<Ending> ending_;
   bool stop_at_once_ = false;
   bool gone_early_ = false;  // the machine switched itself off before it was up
+  bool machine_gone_ = false, was_reset_ = false;
+  BootStages boot_{{.direct = plan_.direct.has_value(),
+                    .shares = !plan_.shares.empty(),
+                    .accelerator = plan_.accelerator},
+                   started_};
+  bool rebooting_ = false;  // it was up, and its guest started it again
+  std::map<std::string, wire::Stage, std::less<>> early_stages_;  // what the console told of
+  std::vector<std::string> notes_;                                // that `up` has shown
+  std::string guest_silent_since_;                                // a time, while it says nothing
+  std::chrono::steady_clock::time_point going_since_ = started_;  // it was paused before
   std::string policy_hash_;
   std::vector<std::uint16_t> ports_;  // that the policy names
   bool reloading_ = false;

@@ -53,6 +53,24 @@ TEST_F(StatusLogFile, WritesTheNumbersThatScriptsLookFor) {
   EXPECT_EQ(last.reason, "pinhole down");
 }
 
+TEST_F(StatusLogFile, AnErrorHasItsFailureBeforeIt) {
+  auto log = StatusLog::open(at("status.log")).value();
+  log.failure({.code = "kernel_panic", .stage = "boot loader", .fix = "pinhole logs; or: rm"});
+  log.state(VmState::error, "it panicked");
+  const LastState failed = read_last_state(at("status.log"));
+  EXPECT_EQ(failed.failure.code, "kernel_panic");
+  EXPECT_EQ(failed.failure.stage, "boot loader");
+  EXPECT_EQ(failed.failure.fix, "pinhole logs; or: rm");
+  log.failure({.code = "vm_process_died"});
+  log.state(VmState::error, "qemu was killed");
+  EXPECT_EQ(read_last_state(at("status.log")).failure.code, "vm_process_died");
+  EXPECT_EQ(read_last_state(at("status.log")).failure.stage, "");
+  // A guest's words are not at that place.
+  log.foreign_line("console: disk error: failure forged");
+  log.state(VmState::stopped, "pinhole down");
+  EXPECT_EQ(read_last_state(at("status.log")).failure.code, "");
+}
+
 TEST_F(StatusLogFile, GuestCannotPushOtherLinesOut) {
   auto log = StatusLog::open(at("status.log")).value();
   const auto now = std::chrono::steady_clock::now();
@@ -408,14 +426,14 @@ TEST_F(Console, IsCappedAndItsTailPrintable) {
       io.poll();
     }
   }
-  ASSERT_TRUE(sys::write_all(pipe.second.get(), "evil \x1b[2J\r\nlast words"));
+  ASSERT_TRUE(sys::write_all(pipe.second.get(), "evil \x1b[2J\a\r\nlast words"));
   pipe.second.reset();
   io.run();
   EXPECT_LE(std::filesystem::file_size(at("console.log")), (4U << 20) + 65536);
   EXPECT_TRUE(std::filesystem::exists(at("console.log.1")));
   const auto tail = console->tail();
   EXPECT_LE(tail.size(), 21U);
-  EXPECT_EQ(tail[tail.size() - 2], "evil \\x1b[2J");
+  EXPECT_EQ(tail[tail.size() - 2], "evil \\x07");
   EXPECT_EQ(tail.back(), "last words");
 }
 

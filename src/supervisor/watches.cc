@@ -37,6 +37,7 @@ asio::awaitable<void> Supervisor::watch_hearts() {
     co_await timer.async_wait(as_result);
     const auto now = steady_clock::now();
     for (const auto& child : children_) look_at_heart(*child, now);
+    look_at_guest(now);
   }
 }
 
@@ -83,6 +84,20 @@ void Supervisor::heart_changed(Child& child, Heart::Change change) {
   }
 }
 
+/// Its agent says something every five seconds, to a host that listens; nobody else is to blame for its silence.
+void Supervisor::look_at_guest(Heart::TimePoint now) {
+  constexpr seconds kSilence{30};
+  bool host_answers = state_ == VmState::running;
+  for (const auto& child : children_) host_answers = host_answers && !child->heart.lost();
+  const auto heard = std::max(guest_->state().last_heard, going_since_);
+  const bool silent = host_answers && fallen_.empty() && !rebooting_ && now - heard > kSilence;
+  if (silent == !guest_silent_since_.empty()) return;
+  guest_silent_since_ =
+      silent ? format_time(std::chrono::system_clock::now() - (now - heard)) : std::string();
+  if (silent) status_->foreign_line("guest: not responding since " + guest_silent_since_);
+  if (!silent && host_answers) status_->foreign_line("guest: responding again");
+}
+
 bool Supervisor::is_lost(std::string_view name) const {
   const Child* child = find_child(name);
   return child != nullptr && child->heart.lost();
@@ -118,7 +133,8 @@ asio::awaitable<void> Supervisor::watch_host() {
   for (;;) {
     const HostWatch::Seen seen = host_watch_.look(read_host());
     for (const std::string& line : seen.lines) status_->line(line);
-    if (seen.time_changed && guest_) guest_->tell(heartbeat_ack(0));  // with the time that it is now
+    if (seen.time_changed && guest_)
+      guest_->tell(heartbeat_ack(0));  // with the time that it is now
     timer.expires_after(kHostEvery);
     co_await timer.async_wait(as_result);
   }
@@ -149,7 +165,12 @@ asio::awaitable<void> Supervisor::go_on() {
 void Supervisor::qemu_event(std::string_view name, const json::object& data) {
   status_->foreign_line(fmt::format("qemu: {}", name));
   hotplug_->on_event(name, data);
-  if (name == "SHUTDOWN") return machine_ended("the guest powered off");
+  const bool was_reset = text_of(data, "reason") == "guest-reset";
+  if (name == "SHUTDOWN")
+    return machine_ended(was_reset ? "the guest rebooted, which ends a VM that boots directly"
+                                   : "the guest powered off",
+                         was_reset);
+  if (name == "RESET") return machine_reset();
   if (name == "RESUME") guest_->tell(heartbeat_ack(0));  // its clock stood still
   const json::value* full = data.if_contains("nospace");
   if (name != "BLOCK_IO_ERROR" || full == nullptr || !full->is_bool() || !full->get_bool()) return;

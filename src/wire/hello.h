@@ -62,6 +62,10 @@ struct Ready {
   bool operator==(const Ready&) const = default;
 };
 
+/// In the detail of stage cloud-init, before what `cloud-init schema` refuses and before the units that failed.
+inline constexpr std::string_view kSchemaErrors = "; schema: ";
+inline constexpr std::string_view kFailedUnits = "; failed units: ";
+
 enum class StageName { agent, cloud_init, workspace, door };
 
 /// One part of the way up has ended. `detail` is one line for people: the cause when not ok.
