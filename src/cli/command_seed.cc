@@ -39,7 +39,10 @@ Result<int> inspect(const std::string& file, bool as_json) {
     json::array files, problems;
     for (const auto& item : report.files)
       files.emplace_back(json::object{{"name", printable(item.name)}, {"size", item.size}});
-    for (const auto& problem : report.problems) problems.emplace_back(printable(problem));
+    for (const Error& problem : report.problems) {
+      problems.emplace_back(json::object{
+          {"code", problem.code}, {"problem", printable(problem.message)}, {"fix", problem.fix}});
+    }
     print_json(json::serialize(json::object{{"ok", report.problems.empty()},
                                             {"label", printable(report.label)},
                                             {"size", report.size},
@@ -56,8 +59,9 @@ Result<int> inspect(const std::string& file, bool as_json) {
   for (const auto& item : report.files)
     print_line(fmt::format("file         {} ({} bytes)", printable(item.name), item.size));
   if (report.files_cut) print_line("file         … and more");
-  for (const auto& problem : report.problems)
-    print_line(fmt::format("problem      {}", printable(problem)));
+  for (const Error& problem : report.problems)
+    print_line(fmt::format("problem      {} ({})", printable(problem.message), problem.code));
+  if (!report.problems.empty()) print_line("fix          " + report.problems.front().fix);
   return report.problems.empty() ? 0 : 1;
 }
 

@@ -6,6 +6,7 @@
 #include "failures/host.h"
 #include "failures/import.h"
 #include "failures/leftovers.h"
+#include "failures/seeds.h"
 
 namespace pinhole::failures {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 constexpr Area kAreas[] = {
     {"Kernels, disks and other files", kArtifacts},
     {"Importing an image", kImport},
+    {"Seeds and user-data", kSeeds},
     {"Booting and running", kBoot},
     {"This host", kHost},
     {"Leftovers and locks", kLeftovers},

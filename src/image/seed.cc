@@ -6,6 +6,7 @@
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "base/strings.h"
+#include "failures/seeds.h"
 #include "image/iso.h"
 #include "sys/files.h"
 #include "yaml/yaml.h"
@@ -55,15 +56,17 @@ void check_files(const IsoContents& contents, SeedReport& report) {
     } else if (entry.name == kMetaData) {
       ++meta_data;
     } else if (report.problems.size() < 20) {
-      report.problems.push_back(fmt::format(
-          "it holds {}, which is neither user-data nor meta-data; a folder was captured",
-          printable(entry.name, 80)));
+      report.problems.push_back(
+          told(failures::kSeedHasSomethingElse, {{"name", printable(entry.name, 80)}}));
     }
   }
   for (const auto& [name, count] : {std::pair(kUserData, user_data), {kMetaData, meta_data}}) {
-    if (count == 0) report.problems.push_back(fmt::format("it holds no {}", name));
+    const std::string shown(name);
+    if (count == 0) report.problems.push_back(told(failures::kSeedLacksAFile, {{"name", shown}}));
     // Which of them counts is for each reader to say.
-    if (count > 1) report.problems.push_back(fmt::format("it holds {} {} times", name, count));
+    if (count > 1)
+      report.problems.push_back(
+          told(failures::kSeedHasAFileTwice, {{"name", shown}, {"count", std::to_string(count)}}));
   }
 }
 
@@ -71,7 +74,7 @@ void read_meta_data(std::string_view text, SeedReport& report) {
   const auto document = yaml::parse(text, kMetaData, {.bytes = kMaxIsoContent});
   if (!document) {
     report.problems.push_back(
-        fmt::format("its meta-data cannot be read: {}", document.error().message));
+        told(failures::kSeedMetaDataUnreadable, {{"why", document.error().message}}));
     return;
   }
   const auto value = [&](std::string_view key) -> std::string {
@@ -81,23 +84,20 @@ void read_meta_data(std::string_view text, SeedReport& report) {
   };
   report.instance_id = value("instance-id");
   report.hostname = value("local-hostname");
-  if (report.instance_id.empty()) {
-    report.problems.emplace_back(
-        "its meta-data has no instance-id, so cloud-init cannot tell a change");
-  }
+  if (report.instance_id.empty()) report.problems.push_back(told(failures::kSeedNoInstanceId));
 }
 
 void check_volume(const IsoContents& contents, SeedReport& report) {
   if (to_lower(contents.label) != kLabel) {
-    report.problems.push_back(fmt::format(
-        "its label is \"{}\", not cidata: cloud-init will not find it", printable(contents.label)));
+    report.problems.push_back(
+        told(failures::kSeedWrongLabel, {{"label", printable(contents.label)}}));
   }
   if (contents.size > kMaxSeed) {
-    report.problems.push_back(fmt::format("it has {}, more than a seed's {}",
-                                          format_size(contents.size), format_size(kMaxSeed)));
+    report.problems.push_back(told(failures::kSeedTooLarge, {{"size", format_size(contents.size)},
+                                                             {"most", format_size(kMaxSeed)}}));
   }
   if (!contents.damage.empty()) {
-    report.problems.push_back(fmt::format("it is damaged: {}", contents.damage));
+    report.problems.push_back(told(failures::kSeedDamaged, {{"why", contents.damage}}));
   }
 }
 

@@ -38,8 +38,8 @@ struct SeedFile {
   std::uint64_t size = 0;
 };
 
-/// What an ISO says about itself. `problems` are reasons not to boot with it, each one line; empty
-/// means a good seed.
+/// What an ISO says about itself. `problems` are reasons not to boot with it; empty means a
+/// good seed.
 struct SeedReport {
   std::string label;
   std::uint64_t size = 0;
@@ -47,7 +47,7 @@ struct SeedReport {
   bool files_cut = false;  ///< more files than are listed
   std::string instance_id = {};
   std::string hostname = {};
-  std::vector<std::string> problems = {};
+  std::vector<Error> problems = {};
 };
 
 /// Reads any ISO, hostile ones too, in bounded time and memory. An error only when `path` is no

@@ -33,6 +33,15 @@ SeedOptions options() {
   return {.user_data = std::string(kConfig), .instance_id = "iid-1", .hostname = "web"};
 }
 
+std::vector<std::string> messages(const SeedReport& report) {
+  std::vector<std::string> out;
+  for (const Error& problem : report.problems) out.push_back(problem.message);
+  return out;
+}
+std::vector<std::string> problems_of(const std::filesystem::path& iso) {
+  return messages(inspect_seed(iso).value());
+}
+
 TEST(Seed, IsReadBackAsItWasBuilt) {
   const Folder folder;
   const auto path = folder.dir.path() / "seed.iso";
@@ -41,7 +50,7 @@ TEST(Seed, IsReadBackAsItWasBuilt) {
   EXPECT_THAT(report.label, ::testing::StrCaseEq("cidata"));
   EXPECT_EQ(report.instance_id, "iid-1");
   EXPECT_EQ(report.hostname, "web");
-  EXPECT_THAT(report.problems, IsEmpty());
+  EXPECT_THAT(messages(report), IsEmpty());
   ASSERT_EQ(report.files.size(), 2U);
   EXPECT_LE(report.size, kMaxSeed);
 }
@@ -91,26 +100,25 @@ TEST(InspectSeed, NamesACapturedFolder) {
       "cidata", {{"user-data", kConfig}, {"meta-data", "instance-id: x\n"}, {"holiday.jpg", "…"}},
       kMaxSeed);
   const auto report = inspect_seed(folder.write("seed.iso", iso.value())).value();
-  EXPECT_THAT(report.problems, ElementsAre("it holds holiday.jpg, which is neither user-data nor "
-                                           "meta-data; a folder was captured"));
+  EXPECT_THAT(messages(report),
+              ElementsAre("it holds holiday.jpg, which is neither user-data nor meta-data"));
 }
 
 TEST(InspectSeed, NamesWrongLabelAndMissingFiles) {
   const Folder folder;
   const auto iso = write_iso("backup", {{"user-data", kConfig}}, kMaxSeed);
   const auto report = inspect_seed(folder.write("seed.iso", iso.value())).value();
-  EXPECT_THAT(report.problems,
-              ElementsAre("its label is \"BACKUP\", not cidata: cloud-init will not find it",
-                          "it holds no meta-data"));
+  EXPECT_THAT(messages(report),
+              ElementsAre("its label is \"BACKUP\", not cidata", "it holds no meta-data"));
 }
 
 TEST(InspectSeed, NamesMissingInstanceIdAndUnreadableMetaData) {
   const Folder folder;
   auto iso = write_iso("cidata", {{"user-data", kConfig}, {"meta-data", "a: b\n"}}, kMaxSeed);
-  EXPECT_THAT(inspect_seed(folder.write("a.iso", iso.value())).value().problems,
-              ElementsAre("its meta-data has no instance-id, so cloud-init cannot tell a change"));
+  EXPECT_THAT(problems_of(folder.write("a.iso", iso.value())),
+              ElementsAre("its meta-data has no instance-id"));
   iso = write_iso("cidata", {{"user-data", kConfig}, {"meta-data", "a: [\n"}}, kMaxSeed);
-  EXPECT_THAT(inspect_seed(folder.write("b.iso", iso.value())).value().problems,
+  EXPECT_THAT(problems_of(folder.write("b.iso", iso.value())),
               ElementsAre(HasSubstr("its meta-data cannot be read: meta-data:")));
 }
 
@@ -133,7 +141,7 @@ TEST(InspectSeed, ReadsTheFirstOfManyFilesOfOneName) {
   EXPECT_EQ(std::ranges::count(contents.entries, "meta-data", &IsoEntry::name), 10);
   EXPECT_EQ(std::ranges::count(contents.entries, "", &IsoEntry::content), 10);  // one is user-data
   const auto report = inspect_seed(path).value();
-  EXPECT_THAT(report.problems, ElementsAre("it holds meta-data 10 times"));
+  EXPECT_THAT(messages(report), ElementsAre("it holds meta-data 10 times"));
 }
 
 TEST(InspectSeed, ImageThatClaimsMoreThanItHasIsNotRead) {
@@ -141,17 +149,17 @@ TEST(InspectSeed, ImageThatClaimsMoreThanItHasIsNotRead) {
   std::string iso =
       write_iso("cidata", {{"user-data", kConfig}, {"meta-data", "instance-id: x\n"}}, kMaxSeed)
           .value();
-  EXPECT_THAT(inspect_seed(folder.write("good.iso", iso)).value().problems, IsEmpty());
-  EXPECT_THAT(inspect_seed(folder.write("cut.iso", iso.substr(0, iso.size() - 1))).value().problems,
+  EXPECT_THAT(problems_of(folder.write("good.iso", iso)), IsEmpty());
+  EXPECT_THAT(problems_of(folder.write("cut.iso", iso.substr(0, iso.size() - 1))),
               Contains(HasSubstr("bytes and says that it has")));
   // The size of the root folder in the primary descriptor: 4 GiB.
   std::string huge = iso;
   for (std::size_t at = 0; at < 4; ++at) huge[16 * 2048 + 156 + 10 + at] = '\xff';
-  EXPECT_THAT(inspect_seed(folder.write("root.iso", huge)).value().problems,
+  EXPECT_THAT(problems_of(folder.write("root.iso", huge)),
               Contains(HasSubstr("bytes and says that it has 429")));
   // The number of blocks: as many blocks of 2 KiB.
   for (std::size_t at = 0; at < 4; ++at) iso[16 * 2048 + 80 + at] = '\xff';
-  EXPECT_THAT(inspect_seed(folder.write("huge.iso", iso)).value().problems,
+  EXPECT_THAT(problems_of(folder.write("huge.iso", iso)),
               Contains(fmt::format("it is damaged: it has {} bytes and says that it has {}",
                                    iso.size(), 0xffffffffULL * 2048)));
 }
@@ -162,7 +170,7 @@ TEST(InspectSeed, NamesAnImageThatIsTooLarge) {
   const auto iso =
       write_iso("cidata", {{"user-data", filler}, {"meta-data", "instance-id: x\n"}}, 8 << 20);
   const auto report = inspect_seed(folder.write("seed.iso", iso.value())).value();
-  EXPECT_THAT(report.problems, ElementsAre(HasSubstr("more than a seed's 1.0 MiB")));
+  EXPECT_THAT(messages(report), ElementsAre(HasSubstr("more than a seed's 1.0 MiB")));
 }
 
 TEST(InspectSeed, RefusesWhatIsNoIso) {
@@ -203,7 +211,7 @@ TEST(UserData, SaysHowTheFirstLineMustRead) {
   const Error error = check_user_data("runcmd: []\n", "my.yaml").error();
   EXPECT_EQ(error.message, "my.yaml:1: user-data starts with neither #cloud-config nor #!");
   EXPECT_THAT(error.details, ElementsAre("its first line is \"runcmd: []\""));
-  EXPECT_EQ(error.fix, "make #cloud-config the first line (or #!/bin/sh for a script)");
+  EXPECT_EQ(error.fix, "make #cloud-config the first line, exactly so (or #!/bin/sh for a script)");
   EXPECT_EQ(check_user_data("# cloud-config\n", "u").error().fix,
             "write the first line exactly as #cloud-config");
   EXPECT_EQ(check_user_data(" #cloud-config\n", "u").error().fix,

@@ -6,6 +6,7 @@
 
 #include "base/printable.h"
 #include "base/strings.h"
+#include "failures/seeds.h"
 #include "yaml/yaml.h"
 
 namespace pinhole::image {
@@ -126,10 +127,8 @@ std::string_view first_line(std::string_view text) { return trim(text.substr(0, 
 
 Error wrong_header(std::string_view text, std::string_view source) {
   const std::string_view line = first_line(text);
-  Error error{.message = fmt::format("{}:1: user-data starts with neither #cloud-config nor #!",
-                                     printable(source)),
-              .details = {fmt::format("its first line is \"{}\"", printable(line, 80))},
-              .fix = "make #cloud-config the first line (or #!/bin/sh for a script)"};
+  Error error = told(failures::kUserDataWithoutHeader, {{"file", printable(source)}})
+                    .with_detail(fmt::format("its first line is \"{}\"", printable(line, 80)));
   if (to_lower(line).starts_with("# cloud-config") || to_lower(line).starts_with(kHeader)) {
     error.fix = "write the first line exactly as #cloud-config";
   }
@@ -141,9 +140,10 @@ Result<Notes> check_keys(const yaml::Document& document) {
   for (const yaml::Node& value : document.root.items) {
     if (std::ranges::find(kKnownKeys, value.key) != kKnownKeys.end()) continue;
     if (const auto meant = closest(value.key, kKnownKeys)) {
-      return fail(yaml::error_at(
-          document, value.key_mark,
-          fmt::format("cloud-init has no module key \"{}\"", printable(value.key)), *meant));
+      const Error known = told(failures::kUserDataUnknownKey, {{"key", printable(value.key)}});
+      Error error = yaml::error_at(document, value.key_mark, known.message, *meant);
+      error.code = known.code;
+      return fail(std::move(error));
     }
     notes.push_back(fmt::format("{}:{}: cloud-init ignores the key \"{}\"", document.source,
                                 value.key_mark.line, printable(value.key, 80)));
@@ -169,14 +169,12 @@ Result<Notes> check_cloud_config(std::string_view text, std::string_view source)
 
 Result<Notes> check_user_data(std::string_view text, std::string_view source) {
   if (text.size() > kMaxUserData) {
-    return fail(
-        Error{.message = fmt::format("{}: user-data has {}, more than {}", printable(source),
-                                     format_size(text.size()), format_size(kMaxUserData)),
-              .fix = "let user-data fetch what is large, or put it into the workspace"});
+    return fail(told(failures::kUserDataTooLarge, {{"file", printable(source)},
+                                                   {"size", format_size(text.size())},
+                                                   {"most", format_size(kMaxUserData)}}));
   }
   if (trim(text).empty()) {
-    return fail(Error{.message = fmt::format("{}: user-data is empty", printable(source)),
-                      .fix = "start it with the line #cloud-config"});
+    return fail(told(failures::kUserDataEmpty, {{"file", printable(source)}}));
   }
   if (text.starts_with("#!")) return Notes{};
   if (first_line(text) != kHeader || !text.starts_with(kHeader)) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input: one clear error with a fix, a non-zero status, and everything as it was."""
+import json
 import os
 import signal
 import subprocess
@@ -220,6 +221,36 @@ def test_seed_round_trip_and_refusals(home, refused, tmp_path):
     assert label.stdout.strip() == "cidata"
     (tmp_path / "not.iso").write_text("<html>")
     refused("not.iso", "seed", "inspect", "not.iso", fix=False)
+
+
+def iso_of(tmp_path, label, files):
+    """As a program that makes an ISO of a folder does; of today's bsdtar, whose label is of its own."""
+    folder = tmp_path / "captured"
+    for name, size in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"instance-id: x\n".ljust(size, b"#"))
+    made = tmp_path / f"{label}.iso"
+    subprocess.run(["bsdtar", "--format", "iso9660", "--options", f"volume-id={label}", "-cf", made, "-C", folder, "."], check=True)
+    return made
+
+
+@pytest.mark.parametrize("label,files,code,problem", [
+    ("cidata", {"user-data": 20, "meta-data": 20}, None, None),
+    ("cidata", {"user-data": 20, "meta-data": 20, "photos/holiday.jpg": 20}, "seed_has_something_else",
+     "it holds photos/, which is neither user-data nor meta-data"),
+    ("cidata", {"user-data": 3 << 20, "meta-data": 20}, "seed_too_large", "more than a seed's 1.0 MiB"),
+    ("backup", {"user-data": 20, "meta-data": 20}, "seed_wrong_label", 'its label is "BACKUP", not cidata'),
+    ("cidata", {"user-data": 20}, "seed_lacks_a_file", "it holds no meta-data"),
+], ids=["good", "folder", "large", "label", "file"])
+def test_a_seed_of_somebody_else(home, tmp_path, label, files, code, problem):
+    done = home.run("seed", "inspect", "--json", iso_of(tmp_path, label, files))
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["ok"]) == ((0, True) if code is None else (1, False)), report
+    found = {one["code"]: one for one in report["problems"]}
+    if code is None:
+        assert found == {}
+    else:
+        assert problem in found[code]["problem"] and "pinhole seed build" in found[code]["fix"], found
 
 
 def test_an_interrupted_image_build_leaves_nothing(home, tmp_path):
