@@ -94,9 +94,10 @@ void find_half_written(const config::VmPaths& vm, const std::string& name, Found
 void find_in_vms(const Search& search, Found& out) {
   for (const std::string& name : vm_names(search)) {
     const config::VmPaths vm = config::vm_paths(search.paths, name);
-    find_boot(vm, name, out);
+    const bool unfinished = is_unfinished(search, vm);
+    if (!unfinished) find_boot(vm, name, out);
     if (is_locked(vm.lock)) continue;
-    if (is_unfinished(search, vm)) {
+    if (unfinished) {
       out.push_back({.kind = Kind::unfinished_vm,
                      .name = name,
                      .paths = {vm.dir},
