@@ -6,16 +6,41 @@
 
 #include "base/printable.h"
 #include "cli/app.h"
+#include "cli/doctor_round_trip.h"
+#include "cli/interrupts.h"
 #include "cli/terminal.h"
-#include "config/paths.h"
-#include "preflight/doctor.h"
+#include "doctor/examine.h"
+#include "doctor/row.h"
+#include "failures/host.h"
 
 namespace pinhole::cli {
 namespace {
 
+namespace fs = std::filesystem;
 namespace json = boost::json;
-using preflight::Diagnosis;
-using preflight::Severity;
+using doctor::Diagnosis;
+using doctor::Row;
+using doctor::RowReport;
+using doctor::Severity;
+
+constexpr std::size_t kShownText = 1000;
+constexpr std::string_view kRoundTrip = "round trip";
+/// Software emulation of an image that boots by firmware alone takes most of it.
+constexpr auto kRoundTripDeadline = std::chrono::seconds(300);
+
+struct DoctorWords {
+  bool as_json = false, fix = false, quick = false;
+  // What a row's own process is told.
+  std::string row, vm;
+};
+
+struct Examined {
+  std::vector<Diagnosis> found;
+  std::vector<std::string> fixed;
+  [[nodiscard]] auto count(Severity severity) const {
+    return std::ranges::count(found, severity, &Diagnosis::severity);
+  }
+};
 
 std::string shown(Severity severity) {
   switch (severity) {
@@ -29,41 +54,150 @@ std::string shown(Severity severity) {
   return "";
 }
 
-json::object to_json(const Diagnosis& row) {
-  return {{"name", row.name},
-          {"severity", preflight::to_string(row.severity)},
-          {"finding", row.finding},
-          {"fix", row.fix}};
+/// A row's own process: everything that may hang or crash happens here.
+Result<int> one_row(const DoctorWords& words) {
+  const auto facts = doctor::gather_facts();
+  RowReport report;
+  if (!facts) {  // one row says it, for all
+    if (words.row == "user") {
+      report.found = {doctor::problem(
+          failures::told(failures::kUserUnknown, {{"uid", std::to_string(::getuid())}}))};
+      report.found.front().name = words.row;
+    }
+  } else if (words.row == kRoundTrip) {
+    report.found = {round_trip(facts->paths, words.vm)};
+    report.found.front().name = words.row;
+  } else {
+    const auto rows = doctor::all_rows();
+    const auto row = std::ranges::find(rows, words.row, &Row::name);
+    if (row == rows.end()) return fail("there is no row \"{}\"", printable(words.row, 60));
+    report = doctor::run_row(*row, *facts, words.fix);
+  }
+  print_json(doctor::print_report(report));
+  return 0;
 }
 
-Result<int> doctor(bool as_json) {
-  PINHOLE_TRY(const config::Paths paths, config::user_paths());
-  const std::vector<Diagnosis> rows = preflight::examine_host(paths);
-  const bool healthy = std::ranges::none_of(
-      rows, [](const Diagnosis& row) { return row.severity == Severity::problem; });
-  if (as_json) {
-    json::array checks;
-    for (const Diagnosis& row : rows) checks.emplace_back(to_json(row));
-    print_json(json::serialize(json::object{{"ok", healthy}, {"checks", std::move(checks)}}));
-    return healthy ? 0 : 1;
+void take(Examined& into, std::vector<RowReport> reports) {
+  for (RowReport& report : reports) {
+    std::ranges::move(report.found, std::back_inserter(into.found));
+    std::ranges::move(report.fixed, std::back_inserter(into.fixed));
   }
-  for (const Diagnosis& row : rows) {
-    print_line(
-        fmt::format("{} {:<16} {}", shown(row.severity), row.name, printable(row.finding, 500)));
-    if (!row.fix.empty()) print_line("          fix:  " + printable(row.fix, 500));
+}
+
+/// The rows that found something they can mend, once more: they mend it and look again.
+void mend(const std::vector<Row>& rows, doctor::ExamineOptions options,
+          std::vector<RowReport>& reports) {
+  std::vector<Row> again;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].fix == nullptr || std::ranges::none_of(reports[i].found, &Diagnosis::fixable))
+      continue;
+    again.push_back(rows[i]);
+    places.push_back(i);
   }
-  return healthy ? 0 : 1;
+  options.fix = true;
+  auto mended = doctor::examine(again, options);
+  for (std::size_t i = 0; i < places.size(); ++i) reports[places[i]] = std::move(mended[i]);
+}
+
+RowReport try_round_trip(doctor::ExamineOptions options, Progress& progress) {
+  const std::string name = "doctor-" + sys::random_hex(3);
+  options.arguments = {"doctor", "--vm", name, "--row"};
+  options.on_wait = [&](std::string_view) {
+    progress.show("round trip: a throw-away VM, allowed and refused through its door");
+  };
+  auto reports = doctor::examine(
+      {{.name = kRoundTrip, .run = nullptr, .deadline = kRoundTripDeadline}}, options);
+  if (const auto paths = config::user_paths()) end_round_trip(*paths, name);
+  return std::move(reports.front());
+}
+
+Result<Examined> examine_all(const DoctorWords& words) {
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  if (error) return fail("cannot find this program's own file: {}", error.message());
+  const Interrupts interrupts;
+  Progress progress;
+  doctor::ExamineOptions options{
+      .program = self, .arguments = {"doctor", "--row"}, .cancel_fd = interrupts.fd()};
+  if (fancy(2))
+    options.on_wait = [&](std::string_view row) {
+      progress.show(fmt::format("looking at {}", row));
+    };
+  const auto rows = doctor::all_rows();
+  auto reports = doctor::examine(rows, options);
+  if (words.fix) mend(rows, options, reports);
+  if (!words.quick && ::getuid() != 0) reports.push_back(try_round_trip(options, progress));
+  Examined all;
+  take(all, std::move(reports));
+  return all;
+}
+
+std::string verdict(const Examined& all, bool quick) {
+  const auto problems = all.count(Severity::problem), weaker = all.count(Severity::weaker);
+  const auto rows = [](auto count) {
+    return fmt::format("{} finding{}", count, count == 1 ? "" : "s");
+  };
+  if (problems > 0) {
+    return fmt::format("{}: VMs do not run here, or not with everything; mend from the top",
+                       fmt::format("{} problem{}", problems, problems == 1 ? "" : "s"));
+  }
+  const std::string_view tried = quick ? " (no VM was tried: --quick)" : "";
+  if (weaker == 0) return fmt::format("all is well: VMs run here{}", tried);
+  return fmt::format("VMs run here, with less speed, room or confinement: {}{}", rows(weaker),
+                     tried);
+}
+
+void print_table(const Examined& all, const DoctorWords& words) {
+  for (const Diagnosis& row : all.found) {
+    print_line(fmt::format("{} {:<16} {}", shown(row.severity), row.name,
+                           printable(row.finding, kShownText)));
+    for (const std::string& detail : row.details)
+      print_line("          " + printable(detail, kShownText));
+    if (!row.fix.empty()) print_line("          fix:  " + printable(row.fix, kShownText));
+  }
+  for (const std::string& what : all.fixed) print_line("fixed: " + printable(what, kShownText));
+  const bool more = std::ranges::any_of(all.found, &Diagnosis::fixable);
+  if (more && !words.fix) print_line("pinhole doctor --fix mends some of it");
+  print_line(verdict(all, words.quick));
+}
+
+void print_all_json(const Examined& all, const DoctorWords& words) {
+  json::array checks, fixed;
+  for (const Diagnosis& row : all.found) checks.emplace_back(to_json(row));
+  for (const std::string& what : all.fixed) fixed.emplace_back(what);
+  print_json(json::serialize(json::object{{"ok", all.count(Severity::problem) == 0},
+                                          {"verdict", verdict(all, words.quick)},
+                                          {"checks", std::move(checks)},
+                                          {"fixed", std::move(fixed)}}));
+}
+
+Result<int> run_doctor(const DoctorWords& words) {
+  if (!words.row.empty()) return one_row(words);
+  PINHOLE_TRY(const Examined all, examine_all(words));
+  if (words.as_json) {
+    print_all_json(all, words);
+  } else {
+    print_table(all, words);
+  }
+  return all.count(Severity::problem) == 0 ? 0 : 1;
 }
 
 }  // namespace
 
 void add_doctor(Commands& commands) {
   CLI::App& command = commands.add(
-      "doctor", "Say what this host has and lacks for running VMs, and how well it confines them",
-      "  pinhole doctor\n  pinhole doctor --json");
-  auto as_json = std::make_shared<bool>(false);
-  command.add_flag("--json", *as_json, "print JSON");
-  commands.on(command, [=] { return doctor(*as_json); });
+      "doctor",
+      "Say what this host has and lacks for running VMs, and prove it by a round trip through a "
+      "real door",
+      "  pinhole doctor\n  pinhole doctor --fix\n  pinhole doctor --quick --json");
+  auto words = std::make_shared<DoctorWords>();
+  command.add_flag("--json", words->as_json, "print JSON");
+  command.add_flag("--fix", words->fix, "mend what can be mended without root, and say so");
+  command.add_flag("--quick,--no-round-trip", words->quick, "start no VM: only look");
+  command.add_option("--row", words->row)->group("");  // how it calls itself, for each row
+  command.add_option("--vm", words->vm)->group("");
+  commands.on(command, [words] { return run_doctor(*words); });
 }
 
 }  // namespace pinhole::cli

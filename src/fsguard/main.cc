@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "fsguard/guard.h"
@@ -30,10 +31,14 @@ pinhole::Result<void> run() {
 
 }  // namespace
 
-int main(int argc, char**) {
+int main(int argc, char** argv) {
   pinhole::sys::harden_self();
   pinhole::set_log("fsguard", pinhole::LogLevel::info);
   std::signal(SIGPIPE, SIG_IGN);
+  if (argc == 2 && std::string_view(argv[1]) == "--version") {
+    std::fputs("pinhole-fsguard " PINHOLE_VERSION "\n", stdout);
+    return 0;
+  }
   if (argc > 1) {
     std::fputs("pinhole-fsguard takes no words: descriptor 3 is QEMU, descriptor 4 virtiofsd\n",
                stderr);

@@ -54,6 +54,10 @@ int main(int argc, char** argv) try {
   keep_free_memory();
   use_all_descriptors();
   const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  if (arguments.size() == 1 && arguments[0] == "--version") {
+    fmt::print("pinhole-pep {}\n", PINHOLE_VERSION);
+    return 0;
+  }
   const auto options = pinhole::pep::parse_options(arguments);
   if (!options) return report(options.error());
   if (options->help) {

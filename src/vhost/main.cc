@@ -46,6 +46,10 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   allow_all_connections();
   const std::vector<std::string_view> args(argv + 1, argv + argc);
+  if (args.size() == 1 && args[0] == "--version") {
+    std::fputs("pinhole-vsockd " PINHOLE_VERSION "\n", stdout);
+    return 0;
+  }
   const auto options = pinhole::vhost::parse_options(args);
   if (!options) return report(options.error());
   if (options->help) {
