@@ -86,4 +86,7 @@ enum class DiskAccess : std::uint8_t { read_only, read_write };
 Result<std::vector<Error>> check_raw_disk(const std::filesystem::path& path, DiskAccess access,
                                           Machine machine = kOurs);
 
+/// The overlay of a VM, which nobody has open: a qcow2 image whose tables lie in the file. `fix` where it is none.
+Result<void> check_overlay(const std::filesystem::path& path, const std::string& fix);
+
 }  // namespace pinhole::artifact
