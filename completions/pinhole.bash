@@ -3,9 +3,9 @@
 # tests/completions_test.py compares the tables below with what every `--help` says.
 
 # What may follow "pinhole"; then, by command ("image build" is one), its options.
-_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor explain image cache review seed trust policy pep vsockd supervise version"
+_pinhole_commands="demo run shell forward cp up down rm ls status logs audit exec verify doctor explain image gc cache review seed trust policy pep vsockd supervise version"
 declare -gA _pinhole_subcommands=(
-  [image]="build ls inspect rm"
+  [image]="build import verify ls inspect rm"
   [cache]="ls rm"
   [review]="ls show apply drop"
   [seed]="build inspect"
@@ -32,13 +32,16 @@ declare -gA _pinhole_options=(
   ["audit verify"]="--file --json --head"
   [exec]="--uid --gid --cwd --env --terminal --no-terminal"
   [verify]="--json"
-  [doctor]="--json"
+  [doctor]="--json --fix --quick --no-round-trip"
   [explain]="--json --markdown"
   [image]=""
   ["image build"]="--refresh --json"
+  ["image import"]="--name --sha256 --sums --size --json"
+  ["image verify"]="--json"
   ["image ls"]="--json"
   ["image inspect"]="--json"
   ["image rm"]=""
+  [gc]="--dry-run --images --json"
   [cache]=""
   ["cache ls"]="--json"
   ["cache rm"]=""
@@ -88,7 +91,8 @@ _pinhole_value() {
     "up --workspace" | "up -w" | "run --workspace" | "run -w" | "pep --"authority | "pep --"create-authority) _pinhole_offer_files -d ;;
     "run --"policy | "run --"config | "up --"disk | "up --"policy | "up --"config | "up --"user-data | "pep --"policy | "pep --"audit | "pep --"token-file | "pep --"placeholders | "vsockd --"socket | \
       "vsockd --"base | "seed build --"output | "seed build -o" | "policy "*" --policy" | "policy "*" --config") _pinhole_offer_files -f ;;
-    "audit "*" --file") _pinhole_offer_files -f ;;
+    "audit "*" --file" | "image import --"sums) _pinhole_offer_files -f ;;
+    "image import --"name | "image import --"sha256 | "image import --"size) COMPREPLY=() ;;
     "audit query --action") _pinhole_offer -W "allow deny intercept tunnel raw" ;;
     "audit "*" --"host | "audit "*" --"code | "audit "*" --"rule | "audit "*" --"method | "audit "*" --"since | \
       "audit "*" --"until | "audit "*" --"limit | "audit "*" --"lines | "audit "*" -n" | "audit "*" --"head) COMPREPLY=() ;;
@@ -133,7 +137,8 @@ _pinhole() {
   case $command in
     up | down | rm | status | logs | exec | shell | forward | verify | supervise | "audit tail" | "audit query" | "audit verify") _pinhole_offer -W "$(_pinhole_names ls)" ;;
     "image build") _pinhole_offer_files -f -W "base node python full chromium" ;;
-    "image inspect" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
+    "image import") _pinhole_offer_files -f ;;
+    "image inspect" | "image verify" | "image rm") _pinhole_offer -W "$(_pinhole_names image ls)" ;;
     "review show" | "review apply" | "review drop") _pinhole_offer -W "$(_pinhole_names review ls)" ;;
     "cache rm") _pinhole_offer -W "$(_pinhole_names cache ls)" ;;
     "seed build" | "seed inspect" | cp) _pinhole_offer_files -f ;;

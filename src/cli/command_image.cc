@@ -1,45 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// pinhole image build | ls | inspect | rm.
+// pinhole image build | ls | inspect | rm; command_image_import.cc has the others.
 #include <boost/json.hpp>
 
 #include "base/printable.h"
 #include "base/strings.h"
-#include "cli/app.h"
+#include "cli/command_image.h"
 #include "cli/images.h"
 #include "cli/terminal.h"
 #include "config/paths.h"
+#include "leftovers/images.h"
 
 namespace pinhole::cli {
 namespace {
 
 namespace json = boost::json;
 
-json::object describe(const image::Image& found) {
-  const image::Manifest& m = found.manifest;
-  const auto file = [](const std::filesystem::path& path, const image::FileRecord& record) {
-    return json::object{{"path", path.string()}, {"sha256", record.sha256}, {"size", record.size}};
-  };
-  json::array packages;
-  for (const std::string& package : m.provenance.packages) packages.emplace_back(package);
-  json::object out = {{"name", m.name},
-                      {"format", m.format},
-                      {"architecture", m.architecture},
-                      {"built", m.built},
-                      {"archive_date", m.provenance.archive_date},
-                      {"suite", m.provenance.suite},
-                      {"key", m.key},
-                      {"disk", file(found.disk(), m.disk)},
-                      {"kernel", file(found.kernel(), m.kernel)},
-                      {"initrd", file(found.initrd(), m.initrd)},
-                      {"packages", std::move(packages)}};
-  if (m.direct) out["direct"] = file(*found.direct_archive(), *m.direct);
-  return out;
-}
-
 Result<int> build(const std::string& recipe, bool refresh, bool as_json) {
   PINHOLE_TRY(const auto result, build_with_progress(recipe, refresh));
   if (as_json) {
-    json::object out = describe(result.image);
+    json::object out = describe_image(result.image);
     out["cached"] = result.cached;
     out["renewed"] = result.renewed;
     return print_json(json::serialize(out)), 0;
@@ -58,7 +37,7 @@ Result<int> list(bool as_json) {
   if (as_json) {
     json::array all;
     for (const auto& item : images) {
-      json::object out = item.image ? describe(*item.image)
+      json::object out = item.image ? describe_image(*item.image)
                                     : json::object{{"name", item.name}, {"problem", item.problem}};
       out.erase("packages");
       out["disk_usage"] = item.disk_usage;
@@ -74,9 +53,12 @@ Result<int> list(bool as_json) {
       continue;
     }
     const auto& m = item.image->manifest;
-    print_line(fmt::format("{:<16} {:<12} {:<26} {}, archive of {}", m.name,
-                           format_size(item.disk_usage), m.built, m.provenance.suite,
-                           m.provenance.archive_date));
+    const std::string from =
+        m.imported
+            ? fmt::format("{}, {}", m.imported->file_name, m.imported->layout)
+            : fmt::format("{}, archive of {}", m.provenance.suite, m.provenance.archive_date);
+    print_line(fmt::format("{:<16} {:<12} {:<26} {}", m.name, format_size(item.disk_usage), m.built,
+                           printable(from)));
   }
   return 0;
 }
@@ -85,15 +67,12 @@ Result<int> inspect(const std::string& name, bool as_json) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   PINHOLE_TRY(const auto found, image::load_image(paths.images, name));
   PINHOLE_TRY_VOID(image::check_image(found, image::CheckDepth::full));
-  if (as_json) return print_json(json::serialize(describe(found))), 0;
+  if (as_json) return print_json(json::serialize(describe_image(found))), 0;
   const image::Manifest& m = found.manifest;
-  print_line(fmt::format("{}: {} disk, {}, built {}", m.name, m.format, m.architecture, m.built));
-  print_line(fmt::format("  from        {} (archive of {}), {} packages", m.provenance.suite,
-                         m.provenance.archive_date, m.provenance.packages.size()));
-  std::vector files = {std::pair(found.disk(), m.disk), std::pair(found.kernel(), m.kernel),
-                       std::pair(found.initrd(), m.initrd)};
-  if (m.direct) files.emplace_back(*found.direct_archive(), *m.direct);
-  for (const auto& [path, record] : files) {
+  print_line(fmt::format("{}: {} disk, {}, {} {}", m.name, m.format, m.architecture,
+                         m.imported ? "imported" : "built", m.built));
+  for (const std::string& line : image_origin(found)) print_line(line);
+  for (const auto& [path, record] : image::image_files(found)) {
     print_line(fmt::format("  {:<11} sha256:{}  {}", path.filename().string(), record.sha256,
                            format_size(record.size)));
   }
@@ -105,6 +84,7 @@ Result<int> inspect(const std::string& name, bool as_json) {
 Result<int> remove(const std::vector<std::string>& names) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   for (const std::string& name : names) {
+    PINHOLE_TRY_VOID(leftovers::check_image_unused(paths, name));
     PINHOLE_TRY_VOID(image::remove_image(paths.images, name));
     print_line(fmt::format("{}: removed", name));
   }
@@ -113,8 +93,58 @@ Result<int> remove(const std::vector<std::string>& names) {
 
 }  // namespace
 
+json::object describe_image(const image::Image& found) {
+  const image::Manifest& m = found.manifest;
+  json::object out = {{"name", m.name},
+                      {"format", m.format},
+                      {"architecture", m.architecture},
+                      {"built", m.built},
+                      {"key", m.key}};
+  for (const image::ImageFile& each : image::image_files(found)) {
+    const std::string key =
+        each.path.filename() == "vmlinuz" ? "kernel" : each.path.stem().string();
+    out[key] = json::object{
+        {"path", each.path.string()}, {"sha256", each.record.sha256}, {"size", each.record.size}};
+  }
+  if (m.imported) {
+    const auto list = [](const std::vector<std::string>& lines) {
+      return json::array(lines.begin(), lines.end());
+    };
+    out["imported"] = json::object{{"file_name", m.imported->file_name},
+                                   {"sha256", m.imported->sha256},
+                                   {"format", m.imported->format},
+                                   {"layout", m.imported->layout},
+                                   {"boot", m.imported->boot},
+                                   {"root", m.imported->root},
+                                   {"prepared", list(m.imported->prepared)},
+                                   {"shortfall", list(m.imported->shortfall)}};
+    return out;
+  }
+  out["archive_date"] = m.provenance.archive_date;
+  out["suite"] = m.provenance.suite;
+  out["packages"] = json::array(m.provenance.packages.begin(), m.provenance.packages.end());
+  return out;
+}
+
+std::vector<std::string> image_origin(const image::Image& found) {
+  const image::Manifest& m = found.manifest;
+  if (!m.imported) {
+    return {fmt::format("  from        {} (archive of {}), {} packages", m.provenance.suite,
+                        m.provenance.archive_date, m.provenance.packages.size())};
+  }
+  const image::Imported& from = *m.imported;
+  std::vector<std::string> lines = {
+      fmt::format("  from        {} ({}, sha256:{})", from.file_name, from.format, from.sha256),
+      fmt::format("  system      {}", printable(from.layout)),
+      fmt::format("  boots by    {}; root on {}", from.boot, from.root)};
+  for (const std::string& line : from.prepared) lines.push_back("  prepared    " + printable(line));
+  for (const std::string& line : from.shortfall)
+    lines.push_back("  lacking     " + printable(line));
+  return lines;
+}
+
 void add_image(Commands& commands) {
-  CLI::App& parent = commands.add("image", "Build, list, inspect and remove guest images",
+  CLI::App& parent = commands.add("image", "Build, import, list, check and remove guest images",
                                   "  pinhole image build base");
   parent.require_subcommand(1);
 
@@ -131,6 +161,9 @@ void add_image(Commands& commands) {
   build_command.add_flag("--refresh", *refresh, "build anew, with today's packages");
   build_command.add_flag("--json", *as_json, "print JSON");
   commands.on(build_command, [=] { return build(*recipe, *refresh, *as_json); });
+
+  add_image_import(commands, parent);
+  add_image_verify(commands, parent);
 
   CLI::App& list_command = commands.add("ls", "List the images", "  pinhole image ls", &parent);
   list_command.add_flag("--json", *as_json, "print JSON");

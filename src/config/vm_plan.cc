@@ -206,6 +206,7 @@ VmPlan read(Reader& in) {
   if (accelerator != "tcg" && accelerator != "kvm") in.wrong("accelerator");
   plan.accelerator = accelerator == "kvm" ? Accelerator::kvm : Accelerator::tcg;
   if (in.has("backing")) plan.backing = in.disk("backing");
+  if (in.has("tools")) plan.tools = in.disk("tools");
   if (in.has("direct")) plan.direct = in.direct("direct");
   plan.shares = read_shares(in);
   for (const json::value& item : in.array("policy")) {
@@ -287,6 +288,7 @@ std::string to_json(const VmPlan& plan) {
       {"capture", plan.capture},
   };
   if (plan.backing) out["backing"] = write(*plan.backing);
+  if (plan.tools) out["tools"] = write(*plan.tools);
   if (plan.direct) out["direct"] = write(*plan.direct);
   return json::serialize(out) + "\n";
 }

@@ -10,13 +10,13 @@
 #include <cerrno>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "base/strings.h"
 #include "image/build_steps.h"
 #include "image/names.h"
 #include "image/renew.h"
+#include "image/staging.h"
 #include "sys/files.h"
 
 namespace pinhole::image {
@@ -104,23 +104,6 @@ class Reporter {
   double lines_ = 0;
   double expected_ = kUsualLines;
   double fraction_ = 0;
-};
-
-/// The staging folder, gone with its owner unless its content has moved on.
-class StagingGuard {
- public:
-  explicit StagingGuard(fs::path folder) : staging_{std::move(folder)} {}
-  StagingGuard(const StagingGuard&) = delete;
-  StagingGuard& operator=(const StagingGuard&) = delete;
-  ~StagingGuard() {
-    // What stays is found by the next build; this one has its result either way.
-    const auto removed = remove_mapped_tree(staging_.folder);
-    if (!removed) log(LogLevel::warning, "{}", removed.error().message);
-  }
-  [[nodiscard]] const Staging& get() const { return staging_; }
-
- private:
-  Staging staging_;
 };
 
 bool is_cancelled(int cancel_fd, std::chrono::milliseconds limit) {

@@ -71,16 +71,24 @@ std::string part(std::string_view type, std::string_view content) {
 
 }  // namespace
 
-std::string with_authority(std::string_view user_data, std::string_view certificate_pem) {
+std::string authority_hook(std::string_view certificate_pem) {
   PINHOLE_CHECK(certificate_pem.ends_with('\n') && !certificate_pem.contains(kEnd));
-  const std::string hook = fmt::format(fmt::runtime(kHook), fmt::arg("end", kEnd),
-                                       fmt::arg("certificate", certificate_pem));
+  return fmt::format(fmt::runtime(kHook), fmt::arg("end", kEnd),
+                     fmt::arg("certificate", certificate_pem));
+}
+
+std::string with_hooks(std::string_view user_data, const std::vector<std::string>& hooks) {
+  if (hooks.empty()) return std::string(user_data);
   const std::string_view type =
       user_data.starts_with("#!") ? "text/x-shellscript" : "text/cloud-config";
-  return fmt::format("Content-Type: multipart/mixed; boundary=\"{}\"\nMIME-Version: 1.0\n\n",
-                     kBoundary) +
-         part("text/cloud-boothook", hook) + part(type, user_data) +
-         fmt::format("--{}--\n", kBoundary);
+  std::string out = fmt::format(
+      "Content-Type: multipart/mixed; boundary=\"{}\"\nMIME-Version: 1.0\n\n", kBoundary);
+  for (const std::string& hook : hooks) out += part("text/cloud-boothook", hook);
+  return out + part(type, user_data) + fmt::format("--{}--\n", kBoundary);
+}
+
+std::string with_authority(std::string_view user_data, std::string_view certificate_pem) {
+  return with_hooks(user_data, {authority_hook(certificate_pem)});
 }
 
 }  // namespace pinhole::image

@@ -5,12 +5,18 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace pinhole::image {
 
-/// `user_data` (#cloud-config or a script, as check_user_data() accepts it) and the boothook
-/// together, as a MIME multipart (cloud-init's documentation, "User-data formats"). The user's part
-/// arrives byte for byte.
+/// The hook that makes the guest trust this certificate.
+std::string authority_hook(std::string_view certificate_pem);
+
+/// `user_data` (#cloud-config or a script, as check_user_data() accepts it) and boothooks
+/// together, as a MIME multipart (cloud-init's documentation, "User-data formats"); the user-data alone where there are none. The
+/// user's part arrives byte for byte.
+std::string with_hooks(std::string_view user_data, const std::vector<std::string>& hooks);
+
 std::string with_authority(std::string_view user_data, std::string_view certificate_pem);
 
 }  // namespace pinhole::image

@@ -82,6 +82,30 @@ void read_provenance(Fields& fields, Provenance& provenance) {
   if (provenance.packages.empty()) fields.missing("packages");
 }
 
+/// Words that a user sees again; a list of them may be missing.
+void read_import(Fields& fields, Imported& imported) {
+  imported.file_name = fields.reader().required_string("file_name");
+  imported.sha256 = fields.hash("sha256");
+  imported.format = fields.reader().required_string("format");
+  imported.layout = fields.reader().required_string("layout");
+  imported.boot = fields.reader().required_string("boot");
+  imported.root = fields.reader().required_string("root");
+  imported.agent_sha256 = fields.hash("agent_sha256");
+  if (fields.reader().has("prepared")) imported.prepared = fields.reader().string_list("prepared");
+  if (fields.reader().has("shortfall"))
+    imported.shortfall = fields.reader().string_list("shortfall");
+}
+
+void read_files(Fields& files, std::uint64_t version, bool imported, Manifest& manifest) {
+  const auto has = [&](std::string_view name) { return files.reader().has(name); };
+  read_file_record(files, "disk.raw", manifest.disk);
+  if (!imported || has("vmlinuz")) read_file_record(files, "vmlinuz", manifest.kernel);
+  if (!imported) read_file_record(files, "initrd", manifest.initrd);
+  if (version > 1 && !imported && has("direct.cpio"))
+    read_file_record(files, "direct.cpio", manifest.direct.emplace());
+  if (imported && has("tools.iso")) read_file_record(files, "tools.iso", manifest.tools.emplace());
+}
+
 Result<void> check_version(const yaml::Document& document) {
   const yaml::Node* node =
       document.root.kind == yaml::Node::Kind::mapping ? document.root.find("version") : nullptr;
@@ -111,6 +135,30 @@ std::string print_record(std::string_view name, const FileRecord& record) {
                      record.size, record.mtime_ns);
 }
 
+std::string print_list(std::string_view name, const std::vector<std::string>& items) {
+  if (items.empty()) return {};
+  std::string text = fmt::format("  {}:\n", name);
+  for (const std::string& item : items) text += fmt::format("    - {}\n", quoted(item));
+  return text;
+}
+
+std::string print_provenance(const Provenance& from) {
+  return fmt::format(
+             "provenance:\n  recipe_sha256: {}\n  agent_sha256: {}\n  suite: {}\n  archive_date: "
+             "{}\n",
+             from.recipe_sha256, from.agent_sha256, quoted(from.suite), from.archive_date) +
+         print_list("packages", from.packages);
+}
+
+std::string print_import(const Imported& from) {
+  return fmt::format(
+             "import:\n  file_name: {}\n  sha256: {}\n  format: {}\n  layout: {}\n  boot: {}\n"
+             "  root: {}\n  agent_sha256: {}\n",
+             quoted(from.file_name), from.sha256, quoted(from.format), quoted(from.layout),
+             quoted(from.boot), quoted(from.root), from.agent_sha256) +
+         print_list("prepared", from.prepared) + print_list("shortfall", from.shortfall);
+}
+
 }  // namespace
 
 Result<Manifest> parse_manifest(std::string_view text, std::string_view source) {
@@ -121,7 +169,7 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view source) 
   Manifest manifest;
   const std::uint64_t version = fields.number("version");
   if ((version < 1 || version > kManifestVersion) && reader.has("version")) {
-    reader.report(document.root.find("version")->mark, "\"version\" expects 1 or 2");
+    reader.report(document.root.find("version")->mark, "\"version\" expects 1, 2 or 3");
   }
   manifest.name = reader.required_string("name");
   manifest.format = reader.optional_choice("format", {"raw"}).value_or("");
@@ -132,37 +180,32 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view source) 
   manifest.built = fields.time("built");
   manifest.builder = reader.required_string("builder");
   manifest.key = fields.hash("key");
-  manifest.cmdline = reader.required_string("cmdline");
-  fields.inner("files", [&](Fields& files) {
-    read_file_record(files, "disk.raw", manifest.disk);
-    read_file_record(files, "vmlinuz", manifest.kernel);
-    read_file_record(files, "initrd", manifest.initrd);
-    if (version > 1 && files.reader().has("direct.cpio"))
-      read_file_record(files, "direct.cpio", manifest.direct.emplace());
-  });
-  fields.inner("provenance", [&](Fields& inner) { read_provenance(inner, manifest.provenance); });
+  const bool imported = version > 2 && reader.has("import");
+  if (!imported) manifest.cmdline = reader.required_string("cmdline");
+  fields.inner("files", [&](Fields& files) { read_files(files, version, imported, manifest); });
+  if (imported) {
+    fields.inner("import", [&](Fields& inner) { read_import(inner, manifest.imported.emplace()); });
+  } else {
+    fields.inner("provenance", [&](Fields& inner) { read_provenance(inner, manifest.provenance); });
+  }
   PINHOLE_TRY_VOID(reader.finish());
   return manifest;
 }
 
 std::string print_manifest(const Manifest& manifest) {
-  const Provenance& from = manifest.provenance;
+  // What an older pinhole can read, it is to read.
   std::string text = fmt::format(
-      "version: {}\nname: {}\nformat: {}\narchitecture: {}\nbuilt: {}\nbuilder: {}\nkey: {}\n"
-      "cmdline: {}\nfiles:\n",
-      kManifestVersion, quoted(manifest.name), manifest.format, manifest.architecture,
-      manifest.built, quoted(manifest.builder), manifest.key, quoted(manifest.cmdline));
-  text += print_record("disk.raw", manifest.disk);
-  text += print_record("vmlinuz", manifest.kernel);
-  text += print_record("initrd", manifest.initrd);
+      "version: {}\nname: {}\nformat: {}\narchitecture: {}\nbuilt: {}\nbuilder: {}\nkey: {}\n",
+      manifest.imported ? 3 : 2, quoted(manifest.name), manifest.format, manifest.architecture,
+      manifest.built, quoted(manifest.builder), manifest.key);
+  if (!manifest.imported) text += fmt::format("cmdline: {}\n", quoted(manifest.cmdline));
+  text += "files:\n" + print_record("disk.raw", manifest.disk);
+  if (manifest.has_kernel()) text += print_record("vmlinuz", manifest.kernel);
+  if (manifest.has_initrd()) text += print_record("initrd", manifest.initrd);
   if (manifest.direct) text += print_record("direct.cpio", *manifest.direct);
-  text += fmt::format(
-      "provenance:\n  recipe_sha256: {}\n  agent_sha256: {}\n  suite: {}\n  archive_date: {}\n"
-      "  packages:\n",
-      from.recipe_sha256, from.agent_sha256, quoted(from.suite), from.archive_date);
-  for (const std::string& package : from.packages)
-    text += fmt::format("    - {}\n", quoted(package));
-  return text;
+  if (manifest.tools) text += print_record("tools.iso", *manifest.tools);
+  return text + (manifest.imported ? print_import(*manifest.imported)
+                                   : print_provenance(manifest.provenance));
 }
 
 }  // namespace pinhole::image

@@ -102,6 +102,7 @@ Result<sys::Isolation> isolation_for(const Step& step, const std::filesystem::pa
   sys::FileView view{.paths = sys::runtime_libraries()};
   view.paths.push_back({.path = program, .access = sys::Visible::Access::execute});
   view.paths.insert(view.paths.end(), step.sees.begin(), step.sees.end());
+  if (step.sees_mounts) view.proc = sys::FileView::Proc::whole;
   sys::Isolation isolation = sys::apart(std::move(view));
   if (!step.as_mapped_root) return sys::available_here(std::move(isolation));
   PINHOLE_TRY_VOID(map_root(isolation));

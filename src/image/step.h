@@ -31,6 +31,8 @@ struct Step {
   /// Run as id 0 of its user namespace, where 0 is the caller and the rest are the caller's subordinate ids. Whatever
   /// the step leaves running ends with it.
   bool as_mapped_root = false;
+  /// resize2fs asks what is mounted before it changes anything: it sees its own mounts, in /proc.
+  bool sees_mounts = false;
   /// mmdebstrap alone, which fetches packages and sets up a root of its own: the host's files and network.
   bool unconfined = false;
   std::filesystem::path temporary = {};  ///< TMPDIR; the staging folder

@@ -24,18 +24,17 @@ namespace fs = std::filesystem;
 constexpr std::string_view kStagingPrefix = ".build-";
 constexpr std::size_t kStagingRandom = 12;
 
-struct Checked {
-  fs::path path;
-  const FileRecord& record;
-};
-
 Error damaged(const Image& image, std::string_view what) {
   return {.message = fmt::format("image \"{}\" is damaged: {}", image.manifest.name, what),
-          .fix = fmt::format("pinhole image build --refresh {}", image.manifest.name),
+          .fix = image.manifest.imported
+                     ? fmt::format("pinhole image rm {0}, and import it again: pinhole image "
+                                   "import FILE --name {0}",
+                                   image.manifest.name)
+                     : fmt::format("pinhole image build --refresh {}", image.manifest.name),
           .code = "image_damaged"};
 }
 
-Result<void> check_file(const Image& image, const Checked& file, CheckDepth depth) {
+Result<void> check_file(const Image& image, const ImageFile& file, CheckDepth depth) {
   const std::string name = file.path.filename().string();
   struct stat info{};
   if (::lstat(file.path.c_str(), &info) != 0)
@@ -50,7 +49,9 @@ Result<void> check_file(const Image& image, const Checked& file, CheckDepth dept
   if (depth == CheckDepth::quick && mtime == file.record.mtime_ns) return {};
   PINHOLE_TRY(const std::string hash, sys::sha256_file(file.path));
   if (hash != file.record.sha256) {
-    return fail(damaged(image, name + " is not what was built (its SHA-256 differs)"));
+    return fail(damaged(image, name + " is not what was " +
+                                   (image.manifest.imported ? "imported" : "built") +
+                                   " (its SHA-256 differs)"));
   }
   return {};
 }
@@ -74,6 +75,11 @@ Result<fs::path> default_store() {
 std::optional<fs::path> Image::direct_archive() const {
   if (!manifest.direct) return std::nullopt;
   return folder / "direct.cpio";
+}
+
+std::optional<fs::path> Image::tools() const {
+  if (!manifest.tools) return std::nullopt;
+  return folder / "tools.iso";
 }
 
 std::chrono::days Image::age(std::chrono::system_clock::time_point now) const {
@@ -105,14 +111,30 @@ Result<Image> load_image(const fs::path& store, std::string_view name) {
   return Image{.manifest = std::move(manifest), .folder = folder};
 }
 
+std::vector<ImageFile> image_files(const Image& image) {
+  const Manifest& manifest = image.manifest;
+  std::vector<ImageFile> files = {{image.disk(), manifest.disk}};
+  if (manifest.has_kernel()) files.push_back({image.kernel(), manifest.kernel});
+  if (manifest.has_initrd()) files.push_back({image.initrd(), manifest.initrd});
+  if (const auto direct = image.direct_archive()) files.push_back({*direct, *manifest.direct});
+  if (const auto tools = image.tools()) files.push_back({*tools, *manifest.tools});
+  return files;
+}
+
 Result<void> check_image(const Image& image, CheckDepth depth) {
-  for (const Checked& file :
-       {Checked{image.disk(), image.manifest.disk}, Checked{image.kernel(), image.manifest.kernel},
-        Checked{image.initrd(), image.manifest.initrd}}) {
+  for (const ImageFile& file : image_files(image)) {
     PINHOLE_TRY_VOID(check_file(image, file, depth));
   }
-  const auto direct = image.direct_archive();
-  return direct ? check_file(image, {*direct, *image.manifest.direct}, depth) : Result<void>();
+  return {};
+}
+
+std::vector<Error> all_damage(const Image& image, CheckDepth depth) {
+  std::vector<Error> found;
+  for (const ImageFile& file : image_files(image)) {
+    if (auto checked = check_file(image, file, depth); !checked)
+      found.push_back(std::move(checked).error());
+  }
+  return found;
 }
 
 std::uint64_t disk_usage(const fs::path& folder) {
@@ -151,6 +173,10 @@ Result<std::vector<Listed>> list_images(const fs::path& store) {
 
 Result<std::optional<Fd>> lock_image(const fs::path& store, std::string_view name) {
   return sys::try_lock(store / fmt::format(".lock-{}", name));
+}
+
+Result<std::optional<Fd>> share_image(const fs::path& store, std::string_view name) {
+  return sys::try_shared_lock(store / fmt::format(".lock-{}", name));
 }
 
 std::string staging_name(std::string_view name) {

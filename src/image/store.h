@@ -30,6 +30,8 @@ struct Image {
   [[nodiscard]] std::filesystem::path initrd() const { return folder / "initrd"; }
   /// The modules of a direct boot (make_direct_archive() in image/initrd.h); nothing where the image has none.
   [[nodiscard]] std::optional<std::filesystem::path> direct_archive() const;
+  /// A read-only disk that the guest is given beside its own (Manifest::tools).
+  [[nodiscard]] std::optional<std::filesystem::path> tools() const;
   /// Since it was built; zero where the clock says it is from the future.
   [[nodiscard]] std::chrono::days age(std::chrono::system_clock::time_point now) const;
 };
@@ -46,6 +48,15 @@ Result<Image> load_image(const std::filesystem::path& store, std::string_view na
 /// hashes only files whose time differs; `full` hashes all.
 enum class CheckDepth { quick, full };
 Result<void> check_image(const Image& image, CheckDepth depth);
+
+struct ImageFile {
+  std::filesystem::path path;
+  FileRecord record;
+};
+/// What the manifest lists.
+std::vector<ImageFile> image_files(const Image& image);
+/// All that check_image() would complain of, one error for each file.
+std::vector<Error> all_damage(const Image& image, CheckDepth depth);
 
 struct Listed {
   std::string name;
@@ -65,6 +76,9 @@ Result<void> remove_image(const std::filesystem::path& store, std::string_view n
 
 /// The lock of one name, held while it is built or removed; nothing when somebody else has it.
 Result<std::optional<Fd>> lock_image(const std::filesystem::path& store, std::string_view name);
+
+/// Held while a start on it is prepared: nobody removes it. Many may have it at once; nothing while it is built or removed.
+Result<std::optional<Fd>> share_image(const std::filesystem::path& store, std::string_view name);
 
 /// Removes what interrupted builds left, of any name that nobody is building. Trees with the
 /// user's subordinate ids in them need a user namespace to go; see build.h. `held` is a name whose

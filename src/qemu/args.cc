@@ -80,7 +80,8 @@ void append_disk(Args& args, const VmPlan& plan) {
     append(args, "-blockdev",
            fmt::format("driver={},node-name=base,read-only=on,file=base-file",
                        config::to_string(plan.backing->format)));
-    backing = ",backing=base";
+    // Of an overlay, which is ours, zeros that the guest writes take no more than what it discards.
+    backing = ",backing=base,detect-zeroes=unmap";
   } else if (plan.disk.format == config::DiskFormat::qcow2) {
     backing = ",backing=";  // none, whatever the header says
   }
@@ -98,6 +99,13 @@ void append_seed(Args& args) {
   append_file(args, "seed", kSeedFd, kReadOnly);
   append(args, "-blockdev", "driver=raw,node-name=seed,read-only=on,file=seed-file");
   append(args, "-device", "virtio-blk-pci,drive=seed,serial=pinhole-seed");
+}
+
+/// What an imported image starts the agent from (image/import.h).
+void append_tools(Args& args) {
+  append_file(args, "tools", kToolsFd, kReadOnly);
+  append(args, "-blockdev", "driver=raw,node-name=tools,read-only=on,file=tools-file");
+  append(args, "-device", "virtio-blk-pci,drive=tools,serial=pinhole-tools");
 }
 
 /// Back-ends sit on root ports of their own, so that they can be unplugged and plugged again.
@@ -160,6 +168,7 @@ std::vector<std::string> qemu_args(const VmPlan& plan) {
   append_disk(args, plan);
   if (!plan.direct) {
     append_seed(args);
+    if (plan.tools) append_tools(args);
     append(args, "-device", "virtio-rng-pci");  // a direct boot's randomness comes with the welcome
   }
   append_vsock(args);

@@ -22,6 +22,7 @@ inline constexpr int kVsockFd = 9;     // connected to vsockd
 inline constexpr int kBackingFd = 10;  // where the disk is an overlay
 /// This one and those behind it: connected to the virtiofsd of each share, in their order.
 inline constexpr int kShareFd = 11;
+inline constexpr int kToolsFd = kShareFd + static_cast<int>(config::kMostShares);
 
 /// Ids of what is unplugged and plugged again when a back-end restarts.
 inline constexpr const char* kVsockId = "vsock0";

@@ -185,6 +185,7 @@ sys::Command qemu_command(const config::VmPlan& plan, const MachineFiles& files,
     command.descriptors[qemu::kSeedFd] = files.seed.get();
   }
   if (plan.backing) command.descriptors[qemu::kBackingFd] = files.backing.get();
+  if (plan.tools && !plan.direct) command.descriptors[qemu::kToolsFd] = files.tools.get();
   for (std::size_t i = 0; i < fds.shares.size(); ++i)
     command.descriptors[qemu::kShareFd + static_cast<int>(i)] = fds.shares[i];
   sys::FileView view = view_of(plan.qemu);

@@ -42,6 +42,9 @@ Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config
   if (plan.backing) {
     PINHOLE_TRY(files.backing, open_own(plan.backing->path, O_RDONLY));
   }
+  if (plan.tools) {
+    PINHOLE_TRY(files.tools, open_own(plan.tools->path, O_RDONLY));
+  }
   return files;
 }
 

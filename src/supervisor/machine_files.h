@@ -16,6 +16,7 @@ struct MachineFiles {
   Fd disk;
   Fd backing;  // read-only; none without an overlay
   Fd seed;     // read-only
+  Fd tools;    // read-only; none where the image has the agent
 };
 Result<MachineFiles> open_machine_files(const config::VmPlan& plan, const config::VmPaths& paths);
 
