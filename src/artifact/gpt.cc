@@ -124,16 +124,13 @@ class Judge {
 
 /// Whether the disk was larger when the table was written.
 bool Judge::is_truncated(const GptCopy& copy) {
-  std::uint64_t end = (copy.last + 1) * kSector;
+  std::uint64_t end = (std::max({copy.last, copy.other, copy.own}) + 1) * kSector;
   std::string part = "its partition table";
   for (const Partition& partition : copy.partitions) {
-    if (partition.start + partition.size > source_.size() &&
-        partition.start + partition.size > end - 1) {
-      end = partition.start + partition.size;
-      part = called(partition);
-    }
+    if (partition.start + partition.size <= end) continue;
+    end = partition.start + partition.size;
+    part = called(partition);
   }
-  end = std::max(end, (std::max(copy.other, copy.own) + 1) * kSector);
   if (end <= source_.size()) return false;
   problem(failures::kDiskTruncated, {{"file", name_},
                                      {"size", std::to_string(source_.size())},

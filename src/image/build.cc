@@ -9,6 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "artifact/disk.h"
+#include "artifact/initrd.h"
+#include "artifact/kernel.h"
 #include "base/clock.h"
 #include "base/printable.h"
 #include "base/sha256.h"
@@ -171,6 +174,19 @@ Result<void> publish(const Staging& staging, const fs::path& target) {
   return {};
 }
 
+/// What a start would refuse does not become an image: the kernel is a package's, the rest is by tools that may have failed
+/// without saying so.
+Result<void> check_made(const Staging& staging) {
+  const fs::path out = staging.out();
+  PINHOLE_TRY_VOID(artifact::check_kernel(out / "vmlinuz"));
+  PINHOLE_TRY_VOID(artifact::check_initrd(out / "initrd", artifact::Depth::full));
+  std::error_code error;
+  if (fs::exists(out / "direct.cpio", error))
+    PINHOLE_TRY_VOID(artifact::check_initrd(out / "direct.cpio", artifact::Depth::full));
+  PINHOLE_TRY_VOID(artifact::check_raw_disk(out / "disk.raw", artifact::DiskAccess::read_only));
+  return {};
+}
+
 struct Plan {
   const LoadedRecipe& recipe;
   std::string agent_sha256;
@@ -202,6 +218,7 @@ Result<Manifest> build_into(const Staging& staging, const BuildOptions& options,
   reporter.enter(Stage::disk);
   PINHOLE_TRY_VOID(make_disk(
       staging, {.layout = plan.layout, .ids = ids, .cmdline = manifest.cmdline}, context));
+  PINHOLE_TRY_VOID(check_made(staging));
   reporter.enter(Stage::hashing);
   PINHOLE_TRY(manifest.disk, record_file(staging.out() / "disk.raw"));
   PINHOLE_TRY(manifest.kernel, record_file(staging.out() / "vmlinuz"));

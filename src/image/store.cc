@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 
+#include "artifact/files.h"
+#include "artifact/identify.h"
 #include "base/clock.h"
 #include "base/printable.h"
 #include "base/strings.h"
@@ -34,6 +36,15 @@ Error damaged(const Image& image, std::string_view what) {
           .code = "image_damaged"};
 }
 
+/// An error page in a kernel's place is worth a line.
+Error with_what_it_is(Error error, const fs::path& path) {
+  if (const auto file = artifact::open_to_judge(path)) {
+    const std::string what = artifact::identify(artifact::FileSource(file->get()));
+    if (what != "unknown data") error.details.push_back("it is now " + what);
+  }
+  return error;
+}
+
 Result<void> check_file(const Image& image, const ImageFile& file, CheckDepth depth) {
   const std::string name = file.path.filename().string();
   struct stat info{};
@@ -41,8 +52,9 @@ Result<void> check_file(const Image& image, const ImageFile& file, CheckDepth de
     return fail(damaged(image, fmt::format("{}: {}", name, errno_text(errno))));
   if (!S_ISREG(info.st_mode)) return fail(damaged(image, name + " is not a file"));
   if (static_cast<std::uint64_t>(info.st_size) != file.record.size) {
-    return fail(damaged(
-        image, fmt::format("{} has {} bytes, not {}", name, info.st_size, file.record.size)));
+    return fail(with_what_it_is(damaged(image, fmt::format("{} has {} bytes, not {}", name,
+                                                           info.st_size, file.record.size)),
+                                file.path));
   }
   const auto mtime = static_cast<std::uint64_t>(info.st_mtim.tv_sec) * 1'000'000'000 +
                      static_cast<std::uint64_t>(info.st_mtim.tv_nsec);

@@ -4,8 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "artifact/disk.h"
+#include "artifact/test_artifacts.h"
 #include "config/vm_plan.h"
-#include "preflight/artifact.h"
 #include "preflight/test_files.h"
 
 namespace pinhole::preflight {
@@ -50,9 +51,11 @@ TEST_F(Guests, APathStopsBeingResolvedWhereAGuestWrites) {
   EXPECT_EQ(guests_.resolve(at("home/link")), folder / "home/secret");
   EXPECT_EQ(guests_.resolve(at("home/to-work/dir/secret")), folder / "work/dir/secret");
   EXPECT_EQ(guests_.resolve(at("home/missing/file")), folder / "home/missing/file");
-  put("home/disk", gpt_disk());
-  EXPECT_TRUE(check_raw_disk(guests_.resolve(at("home/disk"))));
-  EXPECT_FALSE(check_raw_disk(guests_.resolve(at("work/dir/disk"))));
+  put("home/disk", artifact::test::bootable_disk());
+  using artifact::DiskAccess;
+  EXPECT_TRUE(artifact::check_raw_disk(guests_.resolve(at("home/disk")), DiskAccess::read_write));
+  EXPECT_FALSE(
+      artifact::check_raw_disk(guests_.resolve(at("work/dir/disk")), DiskAccess::read_write));
 }
 
 TEST_F(Guests, WorkspacesOfEveryVmAreAmongThem) {

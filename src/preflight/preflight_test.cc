@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "artifact/test_artifacts.h"
 #include "base/sha256.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/policy_files.h"
@@ -331,7 +332,7 @@ class Preparing : public InFolder {
  protected:
   void SetUp() override {
     if (::geteuid() == 0) GTEST_SKIP() << "prepare_vm() refuses root";
-    put("secret/disk.raw", std::string(512, '\0') + "EFI PART" + std::string(1016, '\0'));
+    put("secret/disk.raw", artifact::test::bootable_disk());
     put("secret/seed.yaml", "#cloud-config\n");
     put("project/x", "");
   }
@@ -351,7 +352,7 @@ TEST_F(Preparing, ProjectFileNamesNothingOutsideItsFolder) {
   EXPECT_THAT(
       refused(config::parse_vm_request("vm: {user_data: ../secret/seed.yaml}", "p").value()),
       HasSubstr("outside its folder: \"user_data: ../secret/seed.yaml\""));
-  put("project/disk.raw", std::string(512, '\0') + "EFI PART" + std::string(1016, '\0'));
+  put("project/disk.raw", artifact::test::bootable_disk());
   EXPECT_THAT(refused(config::parse_vm_request("vm: {disk: disk.raw, workspace: ..}", "p").value()),
               HasSubstr("outside its folder: \"workspace: ..\""));
 }

@@ -9,12 +9,17 @@
 
 #include <boost/json.hpp>
 
+#include "artifact/disk.h"
+#include "artifact/firmware.h"
+#include "artifact/initrd.h"
+#include "artifact/kernel.h"
 #include "base/printable.h"
 #include "base/strings.h"
+#include "config/boot_record.h"
 #include "image/guest_authority.h"
+#include "image/import_layout.h"
 #include "image/seed.h"
 #include "image/user_data.h"
-#include "preflight/artifact.h"
 #include "preflight/guard.h"
 #include "preflight/guest_folders.h"
 #include "preflight/kvm_probe.h"
@@ -101,11 +106,38 @@ Result<void> read_user_data(const PrepareOptions& options, const GuestFolders& g
   return {};
 }
 
-/// The user's own links resolved; a disk that is not there is check_raw_disk's to tell.
+/// The user's own links resolved; a disk that is not there is artifact::check_raw_disk's to tell.
 Result<fs::path> disk_path(const PrepareOptions& options, const GuestFolders& guests) {
   const std::string& name = *options.request.disk;
   if (options.request.disk_from_project) return path_in_project(options.folder, name, "disk");
   return guests.resolve(options.folder / name);
+}
+
+void add_notes(const std::vector<Error>& notes, Draft& draft) {
+  for (const Error& note : notes)
+    draft.notes.push_back(fmt::format("{}; {}", note.message, note.fix));
+}
+
+/// By what is in them, in a few milliseconds; that they are the files of the manifest, the store has said.
+Result<void> check_image_files(const BaseImage& image) {
+  const auto judged = [&](auto result) -> Result<void> {
+    if (result) return {};
+    return fail(
+        std::move(result)
+            .error()
+            .context(fmt::format("image \"{}\"", image.name))
+            .with_fix(image.imported
+                          ? fmt::format("pinhole image rm {0}, and import it again: "
+                                        "pinhole image import FILE --name {0}",
+                                        image.name)
+                          : fmt::format("make the image anew: pinhole image build --refresh {}",
+                                        image.name)));
+  };
+  PINHOLE_TRY_VOID(judged(artifact::check_raw_disk(image.disk, artifact::DiskAccess::read_only)));
+  // One that was imported may have none outside of its disk.
+  if (!image.kernel.empty()) PINHOLE_TRY_VOID(judged(artifact::check_kernel(image.kernel)));
+  if (!image.direct) return {};
+  return judged(artifact::check_initrd(image.direct->modules, artifact::Depth::quick));
 }
 
 Result<void> choose_disk(const PrepareOptions& options, const GuestFolders& guests, Draft& draft) {
@@ -114,12 +146,17 @@ Result<void> choose_disk(const PrepareOptions& options, const GuestFolders& gues
     PINHOLE_TRY(const fs::path path, disk_path(options, guests));
     plan.disk = {.path = path, .format = config::DiskFormat::raw};
     plan.image_sha256 = {};
-    return check_raw_disk(plan.disk.path);
+    PINHOLE_TRY(const auto notes,
+                artifact::check_raw_disk(plan.disk.path, artifact::DiskAccess::read_write));
+    add_notes(notes, draft);
+    return {};
   }
+  PINHOLE_TRY_VOID(check_image_files(*options.image));
   plan.image = options.image->name;
   plan.image_sha256 = options.image->sha256;
   plan.disk = {.path = draft.paths.disk, .format = config::DiskFormat::qcow2};
   plan.backing = config::Disk{.path = options.image->disk, .format = config::DiskFormat::raw};
+  if (options.image->tools) plan.tools = config::Disk{.path = *options.image->tools};
   std::error_code error;
   if (!fs::exists(draft.paths.disk, error)) return {};
   // An overlay holds only what differs from its base: over another base it is rubbish.
@@ -163,10 +200,12 @@ Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& op
   PINHOLE_TRY_VOID(find_qemu_img());
   if (!plan.direct) {
     PINHOLE_TRY(plan.firmware, qemu::find_firmware(qemu::descriptor_folders()));
+    PINHOLE_TRY_VOID(artifact::check_firmware(plan.firmware.code, plan.firmware.vars_template));
   }
   plan.cpus = options.request.cpus.value_or(1);
   plan.memory_mib = options.request.memory_mib.value_or(1024);
-  if (options.accelerator == AcceleratorWish::automatic && options.image) {
+  if (options.accelerator == AcceleratorWish::automatic && options.image &&
+      !options.image->kernel.empty()) {
     const auto choice =
         choose_accelerator(plan.qemu, options.image->kernel, paths.state / "kvm-probe");
     plan.accelerator = choice.accelerator;
@@ -186,15 +225,7 @@ Result<void> check_efi_vars(const PrepareOptions& options, const Draft& draft) {
   std::error_code error;
   const fs::path& store = draft.paths.efi_vars;
   if (draft.plan.direct || options.reset_efi_vars || !fs::exists(store, error)) return {};
-  constexpr std::uint64_t kLargestStore = 64 << 20;
-  PINHOLE_TRY(const std::string content, sys::read_file(store, kLargestStore));
-  const auto template_size = fs::file_size(draft.plan.firmware.vars_template, error);
-  if (const auto problem = qemu::variable_store_problem(content, content.size(), template_size)) {
-    return fail(Error{.message = fmt::format("the EFI variable store {} cannot be used: {}",
-                                             store.string(), *problem),
-                      .fix = fmt::format("pinhole up {} --reset-efi-vars", draft.plan.name)});
-  }
-  return {};
+  return artifact::check_variable_store(store, draft.plan.firmware.vars_template, draft.plan.name);
 }
 
 /// With a review, nothing that is the user's may be written by another way.
@@ -306,7 +337,13 @@ Result<sys::Command> overlay_command(const fs::path& qemu_img, const fs::path& b
 
 Result<void> make_overlay(const Draft& draft) {
   std::error_code error;
-  if (!draft.plan.backing || fs::exists(draft.paths.disk, error)) return {};
+  if (!draft.plan.backing) return {};
+  if (fs::exists(draft.paths.disk, error)) {
+    return artifact::check_overlay(
+        draft.paths.disk,
+        fmt::format("give the VM up and start it anew: pinhole rm {0}   (its disk is lost)",
+                    draft.plan.name));
+  }
   PINHOLE_TRY(const auto folder, sys::TempDir::make(draft.paths.dir));
   const fs::path made = folder.path() / draft.paths.disk.filename();
   PINHOLE_TRY(const fs::path qemu_img, find_qemu_img());
@@ -331,13 +368,17 @@ Result<void> write_efi_vars(const PrepareOptions& options, const Draft& draft) {
   return sys::write_file_atomic(draft.paths.efi_vars, content);
 }
 
-/// The instance id stays: what the guest does with the certificate, it does at every boot.
-Result<void> add_authority(const PrepareOptions& options, Draft& draft) {
-  if (!options.make_authority) return {};
-  PINHOLE_TRY_VOID(sys::make_private_dir(draft.paths.authority));
-  PINHOLE_TRY(const std::string certificate,
-              options.make_authority(draft.paths.authority, draft.plan.name));
-  draft.user_data = image::with_authority(draft.user_data, certificate);
+/// The instance id stays: what the guest does with these, it does at every boot.
+Result<void> add_hooks(const PrepareOptions& options, Draft& draft) {
+  std::vector<std::string> hooks;
+  if (options.make_authority) {
+    PINHOLE_TRY_VOID(sys::make_private_dir(draft.paths.authority));
+    PINHOLE_TRY(const std::string certificate,
+                options.make_authority(draft.paths.authority, draft.plan.name));
+    hooks.push_back(image::authority_hook(certificate));
+  }
+  if (draft.plan.tools) hooks.push_back(image::tools_boothook());
+  draft.user_data = image::with_hooks(draft.user_data, hooks);
   return {};
 }
 
@@ -441,7 +482,7 @@ Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& o
   PINHOLE_TRY_VOID(review_workspace(options, draft));
   PINHOLE_TRY_VOID(guard_shares(paths, draft));
   PINHOLE_TRY_VOID(write_policies(options.policies, draft));
-  PINHOLE_TRY_VOID(add_authority(options, draft));
+  PINHOLE_TRY_VOID(add_hooks(options, draft));
   PINHOLE_TRY_VOID(write_boot_files(options, draft));
   PINHOLE_TRY_VOID(make_overlay(draft));
   return replace_plan(draft);
@@ -460,10 +501,13 @@ Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& op
                                          draft.plan.name),
                       .code = "already_running"});
   }
+  // Should we be killed before there is a supervisor: who comes next knows what this was.
+  PINHOLE_TRY(const auto record, config::BootRecorder::begin(draft.paths.boot_record, "up", {}));
   std::error_code error;
   const bool is_new = !fs::exists(draft.paths.plan, error);
   if (auto written = write_all_files(paths, options, draft); !written) {
     (void)sys::remove_tree(is_new ? draft.paths.dir : new_policies(draft));
+    record.remove();
     return fail(std::move(written).error().context(
         fmt::format("cannot prepare VM \"{}\"", draft.plan.name)));
   }

@@ -29,6 +29,8 @@ struct BaseImage {
   std::filesystem::path kernel;  // for the KVM probe
   std::string sha256;            // of the disk, from the manifest
   std::optional<DirectImage> direct = {};
+  std::optional<std::filesystem::path> tools = {};  // a raw disk with the agent (image/import.h)
+  bool imported = false;                            // not built from a recipe
 };
 
 enum class AcceleratorWish { automatic, tcg, kvm };

@@ -111,21 +111,4 @@ Result<config::Firmware> find_firmware(const std::vector<fs::path>& folders) {
                     .fix = "sudo apt-get install ovmf"});
 }
 
-std::optional<std::string> variable_store_problem(std::string_view content, std::uint64_t size,
-                                                  std::uint64_t template_size) {
-  constexpr std::string_view kSignature = "_FVH";
-  constexpr std::size_t kSignatureAt = 40;
-  if (size == 0) return "it is empty";
-  if (size != template_size) {
-    return fmt::format(
-        "it has {} bytes, but this firmware's store has {}: it belongs to another firmware", size,
-        template_size);
-  }
-  if (content.size() < kSignatureAt + kSignature.size() ||
-      content.substr(kSignatureAt, kSignature.size()) != kSignature) {
-    return "it holds no firmware volume";
-  }
-  return std::nullopt;
-}
-
 }  // namespace pinhole::qemu

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finding UEFI firmware by QEMU's firmware descriptors (docs/interop/firmware.json in QEMU's
-// source), and telling a good variable store from a bad one.
+// source). What is in its files, artifact/firmware.h judges.
 #pragma once
 
 #include <filesystem>
@@ -23,11 +23,5 @@ Result<config::Firmware> find_firmware(const std::vector<std::filesystem::path>&
 
 /// What one descriptor offers, if it fits; nothing where it does not. A broken file is an error.
 Result<std::optional<config::Firmware>> parse_descriptor(std::string_view text);
-
-/// A variable store begins with an EFI firmware volume (UEFI PI specification, volume 3, 3.2.1):
-/// the GUID of its file system at byte 16 and "_FVH" at byte 40. Says what is wrong with `content`,
-/// if anything is.
-std::optional<std::string> variable_store_problem(std::string_view content, std::uint64_t size,
-                                                  std::uint64_t template_size);
 
 }  // namespace pinhole::qemu

@@ -108,18 +108,6 @@ TEST(Firmware, MissingFirmwareIsNamedWithItsPackage) {
                                      ": it is not a JSON object"});
 }
 
-TEST(Firmware, VariableStoreIsJudgedByContentAndSize) {
-  std::string store(64, '\0');
-  store.replace(40, 4, "_FVH");
-  EXPECT_FALSE(variable_store_problem(store, 540672, 540672));
-  EXPECT_EQ(
-      variable_store_problem(store, 131072, 540672),
-      "it has 131072 bytes, but this firmware's store has 540672: it belongs to another firmware");
-  EXPECT_EQ(variable_store_problem(std::string(64, '\0'), 540672, 540672),
-            "it holds no firmware volume");
-  EXPECT_EQ(variable_store_problem("", 0, 540672), "it is empty");
-}
-
 /// A QEMU that answers each line it gets with the next of its lines.
 class ScriptedQemu {
  public:

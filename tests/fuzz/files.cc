@@ -91,7 +91,6 @@ void read_descriptor(std::string_view text) {
   const auto firmware = qemu::parse_descriptor(text);
   if (!firmware) return check_error(firmware.error());
   if (*firmware) PINHOLE_CHECK(!(*firmware)->code.empty() && !(*firmware)->vars_template.empty());
-  qemu::variable_store_problem(text, text.size(), 64);
 }
 
 void read_package_lists(std::string_view text) {

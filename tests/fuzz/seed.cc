@@ -14,7 +14,6 @@
 #include "base/fd.h"
 #include "fuzz/fuzz.h"
 #include "image/iso.h"
-#include "preflight/artifact.h"
 #include "sys/memory_map.h"
 
 namespace pinhole::image {
@@ -91,10 +90,7 @@ class Changed {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   pinhole::fuzz::Input input(data, size);
-  if (input.byte() == 'd') {
-    PINHOLE_CHECK(!pinhole::preflight::identify(input.rest()).empty());
-    return 0;
-  }
+  (void)input.byte();  // what it once chose has a target of its own
   static pinhole::image::Changed changed;
   changed.play(input);
   return 0;
