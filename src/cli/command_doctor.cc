@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole doctor.
+#include <unistd.h>
+
 #include <algorithm>
 
+#include <fmt/ranges.h>
 #include <boost/json.hpp>
 
 #include "base/printable.h"
@@ -30,6 +33,7 @@ constexpr auto kRoundTripDeadline = std::chrono::seconds(300);
 
 struct DoctorWords {
   bool as_json = false, fix = false, quick = false;
+  std::vector<std::string> only;
   // What a row's own process is told.
   std::string row, vm;
 };
@@ -75,6 +79,28 @@ Result<int> one_row(const DoctorWords& words) {
   }
   print_json(doctor::print_report(report));
   return 0;
+}
+
+/// Those that were asked for, or all; an error names the others.
+Result<std::vector<Row>> chosen_rows(const std::vector<std::string>& only) {
+  std::vector<Row> rows = doctor::all_rows();
+  std::vector<std::string_view> names{kRoundTrip};
+  for (const Row& row : rows) names.push_back(row.name);
+  for (const std::string& name : only) {
+    if (std::ranges::find(names, name) != names.end()) continue;
+    return fail(Error{.message = fmt::format("doctor has no row \"{}\"", printable(name, 60)),
+                      .fix = fmt::format("take one of: {}", fmt::join(names, ", ")),
+                      .exit_status = kUsageStatus});
+  }
+  if (!only.empty())
+    std::erase_if(rows,
+                  [&](const Row& row) { return std::ranges::find(only, row.name) == only.end(); });
+  return rows;
+}
+
+bool wants_round_trip(const DoctorWords& words) {
+  if (words.quick || ::getuid() == 0) return false;
+  return words.only.empty() || std::ranges::find(words.only, kRoundTrip) != words.only.end();
 }
 
 void take(Examined& into, std::vector<RowReport> reports) {
@@ -124,16 +150,16 @@ Result<Examined> examine_all(const DoctorWords& words) {
     options.on_wait = [&](std::string_view row) {
       progress.show(fmt::format("looking at {}", row));
     };
-  const auto rows = doctor::all_rows();
+  PINHOLE_TRY(const auto rows, chosen_rows(words.only));
   auto reports = doctor::examine(rows, options);
   if (words.fix) mend(rows, options, reports);
-  if (!words.quick && ::getuid() != 0) reports.push_back(try_round_trip(options, progress));
+  if (wants_round_trip(words)) reports.push_back(try_round_trip(options, progress));
   Examined all;
   take(all, std::move(reports));
   return all;
 }
 
-std::string verdict(const Examined& all, bool quick) {
+std::string verdict(const Examined& all, const DoctorWords& words) {
   const auto problems = all.count(Severity::problem), weaker = all.count(Severity::weaker);
   const auto rows = [](auto count) {
     return fmt::format("{} finding{}", count, count == 1 ? "" : "s");
@@ -142,7 +168,9 @@ std::string verdict(const Examined& all, bool quick) {
     return fmt::format("{}: VMs do not run here, or not with everything; mend from the top",
                        fmt::format("{} problem{}", problems, problems == 1 ? "" : "s"));
   }
-  const std::string_view tried = quick ? " (no VM was tried: --quick)" : "";
+  const std::string_view tried = !words.only.empty() ? " (of what was looked at: --only)"
+                                 : words.quick       ? " (no VM was tried: --quick)"
+                                                     : "";
   if (weaker == 0) return fmt::format("all is well: VMs run here{}", tried);
   return fmt::format("VMs run here, with less speed, room or confinement: {}{}", rows(weaker),
                      tried);
@@ -159,7 +187,7 @@ void print_table(const Examined& all, const DoctorWords& words) {
   for (const std::string& what : all.fixed) print_line("fixed: " + printable(what, kShownText));
   const bool more = std::ranges::any_of(all.found, &Diagnosis::fixable);
   if (more && !words.fix) print_line("pinhole doctor --fix mends some of it");
-  print_line(verdict(all, words.quick));
+  print_line(verdict(all, words));
 }
 
 void print_all_json(const Examined& all, const DoctorWords& words) {
@@ -167,7 +195,7 @@ void print_all_json(const Examined& all, const DoctorWords& words) {
   for (const Diagnosis& row : all.found) checks.emplace_back(to_json(row));
   for (const std::string& what : all.fixed) fixed.emplace_back(what);
   print_json(json::serialize(json::object{{"ok", all.count(Severity::problem) == 0},
-                                          {"verdict", verdict(all, words.quick)},
+                                          {"verdict", verdict(all, words)},
                                           {"checks", std::move(checks)},
                                           {"fixed", std::move(fixed)}}));
 }
@@ -195,6 +223,7 @@ void add_doctor(Commands& commands) {
   command.add_flag("--json", words->as_json, "print JSON");
   command.add_flag("--fix", words->fix, "mend what can be mended without root, and say so");
   command.add_flag("--quick,--no-round-trip", words->quick, "start no VM: only look");
+  repeatable(command.add_option("--only", words->only, "this row alone; may be given again"));
   command.add_option("--row", words->row)->group("");  // how it calls itself, for each row
   command.add_option("--vm", words->vm)->group("");
   commands.on(command, [words] { return run_doctor(*words); });

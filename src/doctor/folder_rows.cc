@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 
 #include "base/strings.h"
 #include "doctor/folders.h"
@@ -42,8 +43,14 @@ Findings ignored_variables(const Facts& facts) {
 
 Findings folders(const Facts& facts) {
   Findings found = ignored_variables(facts);
-  for (const fs::path& folder : own_folders(facts))
-    if (auto wrong = folder_problem(folder, facts.user)) found.push_back(*std::move(wrong));
+  std::set<fs::path> wrong_ones;  // what is below one of them is mended with it
+  for (const fs::path& folder : own_folders(facts)) {
+    if (wrong_ones.contains(folder.parent_path())) continue;
+    auto wrong = folder_problem(folder, facts.user);
+    if (!wrong) continue;
+    wrong_ones.insert(folder);
+    found.push_back(*std::move(wrong));
+  }
   if (!found.empty()) return found;
   return {fine(fmt::format("{}, {}, {}", facts.paths.state.string(), facts.paths.images.string(),
                            facts.paths.runtime.string()))};

@@ -2,6 +2,7 @@
 // What the rows about the kernel judge by; inner header of doctor.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,5 +15,9 @@ Diagnosis namespaces_diagnosis(const Facts& facts, std::string_view refusal);
 
 /// Whether newuidmap and newgidmap, in one of `folders`, can do what they are for.
 Findings id_map_tools(const std::vector<fs::path>& folders);
+
+/// The map that a share gets, for real: by newuidmap, with all of the user's ids. What refuses it; nothing where it works,
+/// or where there are no ids.
+std::optional<Error> map_ids(const sys::User& user);
 
 }  // namespace pinhole::doctor

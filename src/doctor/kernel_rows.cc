@@ -56,26 +56,6 @@ bool may_not_gain_privileges(const Facts& facts) {
   return text_in(facts, "proc/self/status").contains("\nNoNewPrivs:\t1\n");
 }
 
-/// The map that a share gets, for real: by newuidmap, with all of the user's ids.
-std::optional<Error> map_ids(const sys::User& user) {
-  const auto uids = sys::subordinate_ids("/etc/subuid", user);
-  const auto gids = sys::subordinate_ids("/etc/subgid", user);
-  if (!uids || !gids) return std::nullopt;
-  sys::FileView view{.paths = sys::runtime_libraries()};
-  const fs::path program = "/bin/true";
-  view.paths.push_back({.path = program, .access = sys::Visible::Access::execute});
-  sys::Isolation isolation = sys::apart(std::move(view));
-  isolation.landlock.reset();
-  isolation.uid_map = {{.inside = 0, .outside = uids->first, .count = uids->count}};
-  isolation.gid_map = {{.inside = 0, .outside = gids->first, .count = gids->count}};
-  const auto tried = sys::run({.program = program, .isolation = std::move(isolation)},
-                              {.time = std::chrono::seconds(8)});
-  if (!tried) return told(failures::kIdMapRefused, {{"why", tried.error().message}});
-  if (!tried->status.ok())
-    return told(failures::kIdMapRefused, {{"why", "a trial " + tried->status.text()}});
-  return std::nullopt;
-}
-
 std::vector<fs::path> program_folders(const Facts& facts) {
   std::vector<fs::path> out;
   const auto path = facts.environment.find("PATH");
@@ -146,11 +126,15 @@ constexpr Row kRows[] = {
     {.name = "confinement", .run = rating, .deadline = std::chrono::seconds(40)},
 };
 
-/// A setuid bit of root's, or the capability in its place (Fedora, Arch).
+/// What files of users have that this user namespace does not have; root may be one (a container).
+constexpr uid_t kNobodyHere = 65534;
+
+/// A setuid bit of root's, or the capability in its place (Fedora, Arch). Of what works in a namespace, the trial tells.
 bool gains_privileges(const fs::path& program) {
   struct stat info{};
   if (::stat(program.c_str(), &info) != 0) return false;
-  if ((info.st_mode & S_ISUID) != 0 && info.st_uid == 0) return true;
+  if ((info.st_mode & S_ISUID) != 0 && (info.st_uid == 0 || info.st_uid == kNobodyHere))
+    return true;
   return ::getxattr(program.c_str(), "security.capability", nullptr, 0) > 0;
 }
 
@@ -180,6 +164,25 @@ Diagnosis namespaces_diagnosis(const Facts& facts, std::string_view refusal) {
     return problem(told(failures::kNoNamespacesInKernel));
   if (in_chroot(facts)) return problem(told(failures::kNamespacesInChroot));
   return problem(told(failures::kNamespacesRefused, {{"why", std::string(refusal)}}));
+}
+
+std::optional<Error> map_ids(const sys::User& user) {
+  const auto uids = sys::subordinate_ids("/etc/subuid", user);
+  const auto gids = sys::subordinate_ids("/etc/subgid", user);
+  if (!uids || !gids) return std::nullopt;
+  sys::FileView view{.paths = sys::runtime_libraries()};
+  const fs::path program = "/bin/true";
+  view.paths.push_back({.path = program, .access = sys::Visible::Access::execute});
+  sys::Isolation isolation = sys::apart(std::move(view));
+  isolation.landlock.reset();
+  isolation.uid_map = {{.inside = 0, .outside = uids->first, .count = uids->count}};
+  isolation.gid_map = {{.inside = 0, .outside = gids->first, .count = gids->count}};
+  const auto tried = sys::run({.program = program, .isolation = std::move(isolation)},
+                              {.time = std::chrono::seconds(8)});
+  if (!tried) return told(failures::kIdMapRefused, {{"why", tried.error().message}});
+  if (!tried->status.ok())
+    return told(failures::kIdMapRefused, {{"why", "a trial " + tried->status.text()}});
+  return std::nullopt;
 }
 
 Findings id_map_tools(const std::vector<fs::path>& folders) {

@@ -5,6 +5,7 @@
 
 #include "base/printable.h"
 #include "base/strings.h"
+#include "doctor/kernel.h"
 #include "doctor/tools.h"
 #include "failures/host.h"
 #include "image/build.h"
@@ -35,9 +36,10 @@ Diagnosis broken(const Facts& facts, const fs::path& program, std::string_view w
            {{"program", program.string()}, {"why", std::string(why)}, {"command", command}}));
 }
 
-const std::vector<sys::Visible>& qemu_data() {
-  static const std::vector<sys::Visible> kData = {{.path = "/usr/share/qemu", .optional = true},
-                                                  {.path = "/usr/share/seabios", .optional = true}};
+const ToolOptions& qemu_data() {
+  static const ToolOptions kData{
+      .also_visible = {{.path = "/usr/share/qemu", .optional = true},
+                       {.path = "/usr/share/seabios", .optional = true}}};
   return kData;
 }
 
@@ -125,7 +127,14 @@ Findings virtiofsd(const Facts& facts) {
     return {missing(facts, "virtiofsd", "it shares the workspace with the guest",
                     "qemu-system-common")};
   }
-  const auto output = run_tool(*program, {"--version"});
+  // It gives up its groups before it says anything, which takes ids of its own.
+  const auto host = sys::probe_host_confinement();
+  const bool mapped = host && host->namespaces && facts.user.uid != 0 &&
+                      sys::subordinate_ids("/etc/subuid", facts.user) &&
+                      sys::subordinate_ids("/etc/subgid", facts.user) && !map_ids(facts.user);
+  if (!mapped) return {fine(program->string() + "; not tried without namespaces and ids")};
+  const auto output = run_tool(*program, {"--version"},
+                               {.filter = sys::SpawnFilter::file_server, .mapped = &facts.user});
   if (!output) return {broken(facts, *program, output.error().message, "qemu-system-common")};
   // QEMU's own, in C: "virtiofsd version 7.2.22 (…)"; the one in Rust: "virtiofsd 1.10.1".
   const auto of_qemu = parse_version(output->out, "virtiofsd version ");
@@ -133,9 +142,6 @@ Findings virtiofsd(const Facts& facts) {
   const std::string flavour = of_qemu   ? fmt::format("{}, QEMU's own", to_text(*of_qemu))
                               : of_rust ? fmt::format("{}, the one in Rust", to_text(*of_rust))
                                         : "of unknown version";
-  const auto host = sys::probe_host_confinement();
-  if (!host || !host->namespaces || facts.user.uid == 0)
-    return {fine(fmt::format("{} in {}; not tried", flavour, program->string()))};
   const auto tried = try_virtiofsd(*program, facts);
   if (tried) return {fine(fmt::format("{} in {}, serves a folder", flavour, program->string()))};
   return {problem(told(
@@ -211,7 +217,8 @@ Findings own_programs(const Facts&) {
       found.push_back(problem(told(failures::kOwnProgramMissing, {{"program", name}})));
       continue;
     }
-    const auto output = run_tool(*program, {"--version"});
+    // As they are started: without a filter that is not their own.
+    const auto output = run_tool(*program, {"--version"}, {.filter = sys::SpawnFilter::none});
     const std::string wanted = name + " " PINHOLE_VERSION;
     const std::string said = output ? std::string(trim(output->out)) : output.error().message;
     if (!output || said != wanted) {

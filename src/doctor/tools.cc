@@ -92,14 +92,34 @@ constexpr std::size_t kAnswer = 12 + 8;
 bool answers(int socket, std::chrono::milliseconds limit) {
   if (::write(socket, kGetFeatures.data(), sizeof(kGetFeatures)) != sizeof(kGetFeatures))
     return false;
-  pollfd waited{.fd = socket, .events = POLLIN, .revents = 0};
-  if (::poll(&waited, 1, static_cast<int>(limit.count())) <= 0) return false;
-  std::array<char, 64> answer;
-  return ::read(socket, answer.data(), answer.size()) == static_cast<ssize_t>(kAnswer);
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  std::size_t received = 0;  // head and payload come in two pieces
+  while (received < kAnswer) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd waited{.fd = socket, .events = POLLIN, .revents = 0};
+    if (left.count() <= 0 || ::poll(&waited, 1, static_cast<int>(left.count())) <= 0) return false;
+    std::array<char, kAnswer> answer;
+    const ssize_t n = ::read(socket, answer.data(), answer.size() - received);
+    if (n <= 0) return false;
+    received += static_cast<std::size_t>(n);
+  }
+  return true;
+}
+
+/// As a share has them: id 0 is the user's first subordinate id, the user is the user.
+void map_ids_of(const sys::User& user, sys::Isolation& isolation) {
+  const auto uids = sys::subordinate_ids("/etc/subuid", user);
+  const auto gids = sys::subordinate_ids("/etc/subgid", user);
+  if (!uids || !gids) return;
+  isolation.uid_map = {{.inside = 0, .outside = uids->first, .count = 1},
+                       {.inside = user.uid, .outside = user.uid, .count = 1}};
+  isolation.gid_map = {{.inside = 0, .outside = gids->first, .count = 1},
+                       {.inside = user.gid, .outside = user.gid, .count = 1}};
 }
 
 sys::Command virtiofsd_trial(const fs::path& program, const fs::path& share,
-                             const sys::IdRange& uids, const sys::IdRange& gids) {
+                             const sys::User& user) {
   sys::FileView view{.paths = sys::runtime_libraries(), .empty_dirs = {"/run"}};
   view.paths.push_back({.path = program, .access = sys::Visible::Access::execute});
   view.paths.push_back(
@@ -112,8 +132,7 @@ sys::Command virtiofsd_trial(const fs::path& program, const fs::path& share,
                        .isolation = sys::apart(std::move(view)),
                        .filter = sys::SpawnFilter::file_server};
   command.isolation.landlock.reset();  // it changes its root itself, which a domain may not
-  command.isolation.uid_map = {{.inside = 0, .outside = uids.first, .count = uids.count}};
-  command.isolation.gid_map = {{.inside = 0, .outside = gids.first, .count = gids.count}};
+  map_ids_of(user, command.isolation);
   return command;
 }
 
@@ -165,34 +184,37 @@ std::string install_command(const Facts& facts, std::string_view packages) {
 }
 
 Result<sys::Output> run_tool(const fs::path& program, std::vector<std::string> args,
-                             const std::vector<sys::Visible>& also) {
+                             const ToolOptions& options) {
   constexpr std::chrono::seconds kLimit{8};
   constexpr std::size_t kMostOutput = std::size_t{256} << 10;
   sys::FileView view{.paths = sys::runtime_libraries()};
   view.paths.push_back({.path = program, .access = sys::Visible::Access::execute});
-  view.paths.insert(view.paths.end(), also.begin(), also.end());
+  view.paths.insert(view.paths.end(), options.also_visible.begin(), options.also_visible.end());
+  if (options.mapped != nullptr) view.proc = sys::FileView::Proc::whole;
+  sys::Isolation isolation = sys::apart(std::move(view));
+  if (options.mapped != nullptr) {
+    map_ids_of(*options.mapped, isolation);
+    isolation.landlock.reset();  // what it reads of /proc is in no list
+  }
   sys::Command command{.program = program,
                        .args = std::move(args),
                        .environment = {{"PATH", "/usr/bin:/bin"}, {"LANG", "C.UTF-8"}},
-                       .filter = sys::SpawnFilter::descriptors_only};
-  PINHOLE_TRY(command.isolation, sys::available_here(sys::apart(std::move(view))));
+                       .filter = options.filter};
+  PINHOLE_TRY(command.isolation, sys::available_here(std::move(isolation)));
   PINHOLE_TRY(auto output, sys::run(std::move(command), {.time = kLimit, .bytes = kMostOutput}));
   if (output.status.ok()) return output;
-  return fail("it {}: {}", output.status.text(),
-              printable(split(trim(output.err), '\n').back(), kShownOutput));
+  const std::string said = printable(split(trim(output.err), '\n').back(), kShownOutput);
+  return fail("it {}{}{}", output.status.text(), said.empty() ? "" : ": ", said);
 }
 
 Result<void> try_virtiofsd(const fs::path& program, const Facts& facts) {
-  const auto uids = sys::subordinate_ids("/etc/subuid", facts.user);
-  const auto gids = sys::subordinate_ids("/etc/subgid", facts.user);
-  if (!uids || !gids) return {};  // a finding of its own
   PINHOLE_TRY(const auto folder, sys::TempDir::make());
   const fs::path share = folder.path() / "share", socket = folder.path() / "s";
   PINHOLE_TRY_VOID(sys::make_private_dir(share));
   PINHOLE_TRY(const Fd listener, sys::listen_unix(socket, 1));
   sys::set_blocking(listener.get());
   PINHOLE_TRY(auto errors, sys::make_pipe());
-  sys::Command command = virtiofsd_trial(program, share, *uids, *gids);
+  sys::Command command = virtiofsd_trial(program, share, facts.user);
   command.descriptors = {{2, errors.second.get()}, {3, listener.get()}};
   PINHOLE_TRY(auto process, sys::spawn(command));
   errors.second.reset();

@@ -35,9 +35,14 @@ inline constexpr Version kOldestQemu = version(6, 1, 0);
 /// The command that installs what Debian calls `packages` ("qemu-utils ovmf") on this distribution (os-release(5)).
 std::string install_command(const Facts& facts, std::string_view packages);
 
+struct ToolOptions {
+  std::vector<sys::Visible> also_visible = {};
+  sys::SpawnFilter filter = sys::SpawnFilter::descriptors_only;
+  const sys::User* mapped = nullptr;  // with this user's subordinate ids, as id 0
+};
 /// `program` with `args`, confined to itself and its libraries, and bounded in time and output.
 Result<sys::Output> run_tool(const fs::path& program, std::vector<std::string> args,
-                             const std::vector<sys::Visible>& also = {});
+                             const ToolOptions& options = {});
 
 /// Starts virtiofsd over an empty folder as a share's is, and has it answer a first message, which it does when it has
 /// set itself apart. What it says where it does not.

@@ -72,6 +72,8 @@ def test_the_table_ends_with_a_verdict_and_starts_nothing_when_quick(own):
     assert text.splitlines()[-1].startswith(("all is well: VMs run here", "VMs run here, with less "))
     assert text.splitlines()[-1].endswith(" (no VM was tried: --quick)")
     assert not (own.root / "run/pinhole").exists()
+    unknown = own.run("doctor", "--only", "Kvm")
+    assert unknown.returncode == 2 and unknown.stderr.startswith('pinhole: doctor has no row "Kvm"')
 
 
 def test_without_qemu_the_door_alone_is_tried(own):
@@ -85,26 +87,27 @@ def test_without_qemu_the_door_alone_is_tried(own):
 
 
 def test_other_programs_that_are_missing_or_broken(own):
-    rows = doctor(own, "--quick", setup="mount --bind /dev/null /usr/bin/qemu-img; mount --bind /bin/false /usr/lib/qemu/virtiofsd;"
-                                        "mount --bind /dev/null /usr/bin/mmdebstrap")
+    rows = doctor(own, "--quick", setup="mount --bind /dev/null /usr/bin/qemu-img; mount --bind /dev/null /usr/lib/qemu/virtiofsd;"
+                                        "mount --bind /dev/null /usr/bin/mmdebstrap; mount --bind /bin/false /usr/bin/qemu-system-x86_64")
     assert the(rows, "qemu-img")["fix"] == "sudo apt-get install qemu-utils"
-    assert the(rows, "virtiofsd")["code"] == "program_broken"
-    assert the(rows, "virtiofsd")["fix"] == "sudo apt-get install --reinstall qemu-system-common"
+    assert the(rows, "virtiofsd")["code"] == "program_missing" and the(rows, "virtiofsd")["fix"] == "sudo apt-get install qemu-system-common"
+    assert the(rows, "QEMU")["code"] == "program_broken" and the(rows, "QEMU")["finding"] == "/usr/bin/qemu-system-x86_64 does not run: it exited with status 1"
+    assert the(rows, "QEMU")["fix"] == "sudo apt-get install --reinstall qemu-system-x86"
     tools = the(rows, "build tools")
     assert tools["fix"] == "sudo apt-get install mmdebstrap" and tools["details"] == ["mmdebstrap is missing (package mmdebstrap)"]
 
 
 def test_firmware_missing_and_broken(own):
-    missing = the(doctor(own, "--quick", setup="mount -t tmpfs none /usr/share/qemu/firmware"), "EFI firmware")
+    missing = the(doctor(own, "--only", "EFI firmware", setup="mount -t tmpfs none /usr/share/qemu/firmware"), "EFI firmware")
     assert missing["code"] == "firmware_missing" and missing["fix"] == "sudo apt-get install ovmf"
-    code = the(doctor(own, "--quick"), "EFI firmware")["finding"].split(" ")[0]
-    broken = the(doctor(own, "--quick", setup=f"mount --bind /etc/hostname {code}"), "EFI firmware")
+    code = the(doctor(own, "--only", "EFI firmware"), "EFI firmware")["finding"].split(" ")[0]
+    broken = the(doctor(own, "--only", "EFI firmware", setup=f"mount --bind /etc/hostname {code}"), "EFI firmware")
     assert broken["code"] == "host_firmware_broken" and broken["finding"].startswith(f"the firmware file {code} cannot be used: it has ")
 
 
 @pytest.mark.skipif(not pathlib.Path("/dev/kvm").exists() or os.access("/dev/kvm", os.W_OK), reason="needs a /dev/kvm that this user may not open")
 def test_kvm_that_is_not_permitted(own):
-    found = the(doctor(own, "--quick"), "KVM")
+    found = the(doctor(own, "--only", "KVM"), "KVM")
     assert found["code"] == "kvm_not_permitted" and found["severity"] == "weaker"
     assert found["fix"].endswith(f"sudo usermod -aG kvm {own.env['USER']}   (then log in again)")
 
@@ -117,30 +120,30 @@ def identity(path):
 @pytest.mark.skipif(not pathlib.Path("/dev/kvm").exists(), reason="needs a /dev/kvm")
 def test_kvm_that_hangs_is_remembered_and_forgotten_by_fix(home, own):
     opens = "mount --bind /dev/null /dev/kvm"
-    unusable = the(doctor(own, "--quick", setup=opens), "KVM")
+    unusable = the(doctor(own, "--only", "KVM", setup=opens), "KVM")
     assert unusable["code"] == "kvm_unusable" and unusable["finding"].startswith("KVM is present, but QEMU cannot use it (")
     key = hashlib.sha256((identity("/usr/bin/qemu-system-x86_64") + identity(IMAGES / "base/vmlinuz")).encode()).hexdigest()
     boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     cache = own.root / "state/pinhole/kvm-probe"
     cache.write_text(f"{boot} {key} tcg KVM is present, but a kernel hangs under it; using software emulation\n")
-    hangs = the(doctor(own, "--quick", setup=opens), "KVM")
+    hangs = the(doctor(own, "--only", "KVM", setup=opens), "KVM")
     assert hangs["code"] == "kvm_hangs" and hangs["severity"] == "weaker" and hangs["fixable"]
-    again = doctor(own, "--quick", "--fix", setup=opens)
+    again = doctor(own, "--only", "KVM", "--fix", setup=opens)
     assert the(again, "KVM")["code"] == "kvm_unusable"
     assert again["fixed"] == ["forgot what the last trial of KVM said, and tried it again"]
 
 
 def test_subordinate_ids(own):
     user = own.env["USER"]
-    missing = the(doctor(own, "--quick", setup="mount --bind /dev/null /etc/subuid"), "subordinate ids")
+    missing = the(doctor(own, "--only", "subordinate ids", setup="mount --bind /dev/null /etc/subuid"), "subordinate ids")
     assert missing["code"] == "subids_missing" and missing["severity"] == "problem"
     assert missing["finding"] == f'user "{user}" has no subordinate ids in /etc/subuid, which workspaces and image builds need'
     assert missing["fix"].startswith("sudo usermod --add-subuids ") and missing["fix"].endswith(f" {user}")
     few = own.root / "few"
     few.write_text(f"{user}:100000:1000\n")
-    found = the(doctor(own, "--quick", setup=f"mount --bind {few} /etc/subuid"), "subordinate ids")
+    found = the(doctor(own, "--only", "subordinate ids", setup=f"mount --bind {few} /etc/subuid"), "subordinate ids")
     assert found["code"] == "subids_too_few" and found["fix"].startswith("sudo usermod --del-subuids 100000-100999 --add-subuids ")
-    tool = the(doctor(own, "--quick", setup="mount --bind /dev/null /usr/bin/newuidmap"), "subordinate ids")
+    tool = the(doctor(own, "--only", "subordinate ids", setup="mount --bind /dev/null /usr/bin/newuidmap"), "subordinate ids")
     assert tool["code"] == "id_map_tool_missing" and tool["fix"] == "sudo apt-get install uidmap"
 
 
@@ -156,12 +159,12 @@ def test_user_namespaces_forbidden(own):
 
 def test_a_full_disk(own):
     state = own.root / "state"
-    rows = doctor(own, "--quick", setup=f"mount -t tmpfs -o size=1m,mode=0700 none {state}")
+    rows = doctor(own, "--only", "disk space", setup=f"mount -t tmpfs -o size=1m,mode=0700 none {state}")
     found = the(rows, "disk space")
     assert found["code"] == "disk_full" and found["severity"] == "problem"
     assert found["finding"] == f"only 1.0 MiB are free for the VMs in {state}/pinhole"
     assert "set XDG_STATE_HOME to a larger file system" in found["fix"]
-    roomy = doctor(own, "--quick", setup=f"mount -t tmpfs -o size=1m,mode=0700 none {state}", env={"XDG_STATE_HOME": str(own.root / "config")})
+    roomy = doctor(own, "--only", "disk space", setup=f"mount -t tmpfs -o size=1m,mode=0700 none {state}", env={"XDG_STATE_HOME": str(own.root / "config")})
     assert "disk_full" not in codes(roomy)
 
 
@@ -169,43 +172,43 @@ def test_as_root_it_says_so_and_starts_nothing(own):
     rows = doctor(own, root=True)
     assert the(rows, "user")["code"] == "running_as_root" and the(rows, "user")["severity"] == "problem"
     assert "round trip" not in rows
-    assert the(doctor(own, "--quick"), "user")["severity"] == "ok"  # followed
+    assert the(doctor(own, "--only", "user"), "user")["severity"] == "ok"  # followed
 
 
 def test_socket_paths_that_are_too_long(own):
     deep = own.root / ("d" * 90)
     deep.mkdir(mode=0o700)
-    found = the(doctor(own, "--quick", env={"XDG_RUNTIME_DIR": str(deep)}), "socket paths")
+    found = the(doctor(own, "--only", "socket paths", env={"XDG_RUNTIME_DIR": str(deep)}), "socket paths")
     assert found["code"] == "socket_path_too_long" and found["severity"] == "problem"
     assert found["fix"].startswith("unset XDG_RUNTIME_DIR ")
-    assert the(doctor(own, "--quick", env={"XDG_RUNTIME_DIR": ""}), "socket paths")["severity"] == "ok"
+    assert the(doctor(own, "--only", "socket paths", env={"XDG_RUNTIME_DIR": ""}), "socket paths")["severity"] == "ok"
     half = own.root / ("h" * 55)
     half.mkdir(mode=0o700)
-    assert the(doctor(own, "--quick", env={"XDG_RUNTIME_DIR": str(half)}), "socket paths")["code"] == "socket_path_long"
-    relative = doctor(own, "--quick", env={"XDG_DATA_HOME": "data"})
+    assert the(doctor(own, "--only", "socket paths", env={"XDG_RUNTIME_DIR": str(half)}), "socket paths")["code"] == "socket_path_long"
+    relative = doctor(own, "--only", "folders", env={"XDG_DATA_HOME": "data"})
     assert the(relative, "folders")["code"] == "xdg_relative"
 
 
 def test_wrong_modes_are_mended(own):
     state = own.root / "state/pinhole"
     state.chmod(0o770)
-    found = the(doctor(own, "--quick"), "folders")
+    found = the(doctor(own, "--only", "folders"), "folders")
     assert found["code"] == "folder_open" and found["fixable"] and found["fix"] == f"chmod go-w {state}"
     assert own.run("ls").returncode == 0 and state.stat().st_mode & 0o777 == 0o770  # it only looked
-    rows = doctor(own, "--quick", "--fix")
+    rows = doctor(own, "--only", "folders", "--fix")
     assert rows["fixed"] == [f"changed the mode of {state}"] and the(rows, "folders")["severity"] == "ok"
     assert state.stat().st_mode & 0o777 == 0o750
     state.chmod(0o500)
-    shut = the(doctor(own, "--quick"), "folders")
+    shut = the(doctor(own, "--only", "folders"), "folders")
     assert shut["code"] == "folder_shut"
     subprocess.run(shut["fix"], shell=True, check=True)  # literally
-    assert the(doctor(own, "--quick"), "folders")["severity"] == "ok"
+    assert the(doctor(own, "--only", "folders"), "folders")["severity"] == "ok"
     state.rmdir()
     state.write_text("")
-    there = the(doctor(own, "--quick"), "folders")
+    there = the(doctor(own, "--only", "folders"), "folders")
     assert there["code"] == "folder_is_file"
     subprocess.run(there["fix"].split("   (")[0], shell=True, check=True)
-    assert the(doctor(own, "--quick"), "folders")["severity"] == "ok"
+    assert the(doctor(own, "--only", "folders"), "folders")["severity"] == "ok"
 
 
 def image_copy(own, name="base"):
@@ -225,28 +228,28 @@ def image_copy(own, name="base"):
 
 def test_damaged_images_are_found(home, own):
     folder, env = image_copy(own)
-    assert the(doctor(own, "--quick", env=env), "images")["finding"] == "as they were built: base"
+    assert the(doctor(own, "--only", "images", env=env), "images")["finding"] == "as they were built: base"
     kernel = folder / "vmlinuz"
     good, times = kernel.read_bytes(), kernel.stat()
     kernel.chmod(0o600)
     kernel.write_bytes(good[:5000] + bytes([good[5000] ^ 1]) + good[5001:])
-    found = the(doctor(own, "--quick", env=env), "images")
+    found = the(doctor(own, "--only", "images", env=env), "images")
     assert found["code"] == "image_unusable" and "vmlinuz is not what was built (its SHA-256 differs)" in found["finding"]
     assert found["fix"] == "pinhole image build --refresh base"
     kernel.write_bytes(good[:286])
-    assert "vmlinuz has 286 bytes" in the(doctor(own, "--quick", env=env), "images")["finding"]
+    assert "vmlinuz has 286 bytes" in the(doctor(own, "--only", "images", env=env), "images")["finding"]
     kernel.write_bytes(good)
     os.utime(kernel, ns=(times.st_mtime_ns, times.st_mtime_ns))
     os.utime(folder / "disk.raw")
-    touched = the(doctor(own, "--quick", env=env), "images")
+    touched = the(doctor(own, "--only", "images", env=env), "images")
     assert touched["code"] == "image_touched" and touched["fix"].startswith("pinhole image inspect base ")
     (folder / "manifest.yaml").unlink()
-    assert "it has no manifest.yaml" in the(doctor(own, "--quick", env=env), "images")["finding"]
+    assert "it has no manifest.yaml" in the(doctor(own, "--only", "images", env=env), "images")["finding"]
     folder.rename(folder.with_name("mine"))  # of no recipe that ships
-    gone = the(doctor(own, "--quick", env=env), "images")
+    gone = the(doctor(own, "--only", "images", env=env), "images")
     assert gone["fix"].startswith("pinhole image rm mine ")
     own.ok("image", "rm", "mine", env=env)
-    assert the(doctor(own, "--quick", env=env), "images")["severity"] == "ok"
+    assert the(doctor(own, "--only", "images", env=env), "images")["severity"] == "ok"
 
 
 def test_leftovers_are_found_and_removed(own):
@@ -257,9 +260,9 @@ def test_leftovers_are_found_and_removed(own):
     long_ago = time.time() - 86400
     for path in (staging / "half", staging):
         os.utime(path, (long_ago, long_ago))
-    found = the(doctor(own, "--quick", env=env), "leftovers")
+    found = the(doctor(own, "--only", "leftovers", env=env), "leftovers")
     assert found["code"] == "left_behind" and found["fixable"] and found["fix"] == "pinhole gc" and staging.exists()
-    rows = doctor(own, "--quick", "--fix", env=env)
+    rows = doctor(own, "--only", "leftovers", "--fix", env=env)
     assert the(rows, "leftovers")["finding"] == "none" and len(rows["fixed"]) == 1 and not staging.exists()
 
 
@@ -268,10 +271,10 @@ def test_a_vm_that_is_held_and_silent(own):
     folder.mkdir(parents=True, mode=0o700)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = the(doctor(own, "--quick"), "VMs")
+        found = the(doctor(own, "--only", "VMs"), "VMs")
         assert found["code"] == "vm_silent" and found["fix"] == "pinhole down --force web"
         assert found["details"][0].startswith(f"process {os.getpid()} (")
-    assert the(doctor(own, "--quick"), "VMs")["severity"] == "ok"
+    assert the(doctor(own, "--only", "VMs"), "VMs")["severity"] == "ok"
 
 
 # Fixes that install packages: in a Debian of its own, as root, with the mirror that this host's apt has.
