@@ -12,6 +12,7 @@
 #include "agent/journal.h"
 #include "agent/machine.h"
 #include "base/log.h"
+#include "sys/files.h"
 #include "wire/hello.h"
 #include "wire/line_reader.h"
 
@@ -51,6 +52,12 @@ std::optional<std::uint64_t> load_percent() {
   double load = 0;
   if (::getloadavg(&load, 1) != 1 || load < 0 || load > 10'000) return std::nullopt;
   return static_cast<std::uint64_t>(load * 100);
+}
+
+/// Asks the file system's own records, no device.
+std::optional<std::uint64_t> disk_free() {
+  const auto space = sys::free_space("/");
+  return space ? std::optional(*space) : std::nullopt;
 }
 
 asio::awaitable<Result<void>> send(Shared session, wire::GuestMessage message) {
@@ -107,7 +114,8 @@ asio::awaitable<Result<void>> send_journal(Shared session) {
       const auto sent = co_await send(
           session, wire::Heartbeat{.seq = session->heartbeats.send(now),
                                    .uptime_ms = static_cast<std::uint64_t>(now.count()),
-                                   .load_percent = load_percent()});
+                                   .load_percent = load_percent(),
+                                   .disk_free = disk_free()});
       if (!sent) co_return sent;
       next_heartbeat += period;
       if (next_heartbeat < steady_clock::now()) next_heartbeat = steady_clock::now() + period;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parts of the agent that take texts and give values.
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -154,6 +155,24 @@ TEST(CloudInit, ResultIsJudgedByItsErrors) {
   for (const char* broken : {"", "[]", "{}", R"({"v1":{}})", R"({"v1":{"errors":1}})"}) {
     EXPECT_EQ(parse_cloud_init_result(broken).state, CloudInit::State::error) << broken;
   }
+}
+
+TEST(CloudInit, SchemaErrorsBecomeALine) {
+  EXPECT_EQ(parse_schema_errors("Error: Cloud config schema errors: packages: 5 is not of type "
+                                "'array', runcmd: 'x' is not of type 'array'\n"),
+            "packages: 5 is not of type 'array', runcmd: 'x' is not of type 'array'");
+  EXPECT_EQ(parse_schema_errors("Valid cloud-config: system userdata\n"), "");
+  EXPECT_EQ(parse_schema_errors(""), "");
+  EXPECT_LE(parse_schema_errors("Error: " + std::string(10'000, 'x')).size(), 310U);
+}
+
+TEST(CloudInit, FailedUnitsAreListedByName) {
+  EXPECT_EQ(parse_failed_units("a.service loaded failed failed A service\nb.mount not-found\n"),
+            "a.service, b.mount");
+  EXPECT_EQ(parse_failed_units("0 loaded units listed\n"), "");
+  std::string many;
+  for (int i = 0; i < 100; ++i) many += fmt::format("unit{}.service loaded failed\n", i);
+  EXPECT_EQ(std::ranges::count(parse_failed_units(many), ','), 7);
 }
 
 TEST(CloudInit, IsReadFromItsFiles) {

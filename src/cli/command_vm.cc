@@ -51,7 +51,10 @@ json::object describe(const Vm& vm) {
                    {"state", static_cast<int>(last.state)},
                    {"state_name", std::string(to_string(last.state))},
                    {"since", last.time},
-                   {"reason", last.reason}};
+                   {"reason", last.reason},
+                   {"stage", last.failure.stage},
+                   {"code", last.failure.code},
+                   {"fix", last.failure.fix}};
   if (const auto text = sys::read_file(vm.paths.plan, 1 << 20)) {
     if (const auto plan = config::parse_vm_plan(*text)) {
       out["image"] = plan->image;
@@ -89,8 +92,10 @@ Result<int> list(bool as_json) {
     const json::object& vm = item.get_object();
     print_line(fmt::format("{:<20} {:<10} {:<12} {}", shown(vm, "name"), shown(vm, "state_name"),
                            shown(vm, "image"), shown(vm, "workspace")));
-    if (exit_status(vm) != 0) {
-      print_line(fmt::format("  {}\n  fix: {}", shown(vm, "reason"), shown(vm, "fix")));
+    const bool failed = shown(vm, "state_name") == "error";
+    if (failed || exit_status(vm) != 0) {
+      print_line("  " + shown(vm, "reason"));
+      if (!shown(vm, "fix").empty()) print_line("  fix: " + shown(vm, "fix"));
     }
   }
   return status;
@@ -108,6 +113,19 @@ void show_faults(const json::object& status) {
       print_line(
           fmt::format("  {:<20} not responding since {}", name, printable(since.get_string())));
   });
+  each("noticed", [](const std::string& what, const json::value& told) {
+    if (!told.is_object()) return;
+    const std::string count = shown(told.get_object(), "count");
+    print_line(fmt::format("  {:<20} {}{}", what, shown(told.get_object(), "line"),
+                           count == "1" ? "" : " (" + count + " times)"));
+  });
+  if (const json::value* notes = status.if_contains("notes");
+      notes != nullptr && notes->is_array()) {
+    for (const json::value& note : notes->get_array()) {
+      if (note.is_string())
+        print_line(fmt::format("  {:<20} {}", "note", printable(note.get_string(), 1200)));
+    }
+  }
   each("restarts", [](const std::string& name, const json::value& told) {
     if (!told.is_object()) return;
     print_line(fmt::format("  {:<20} restarts: {}; the last time it {}", name,
@@ -124,9 +142,9 @@ Result<int> show_status(const std::string& name, bool as_json) {
   const json::value* state = status.if_contains("state");
   print_line(fmt::format("{}: {} ({})", vm.name, shown(status, "state_name"),
                          state != nullptr ? json::serialize(*state) : "?"));
-  for (const char* key :
-       {"reason", "fix", "host", "since", "uptime_s", "image", "accelerator", "accelerator_reason",
-        "workspace", "confinement", "policy", "audit_head", "boot_id", "instance_id"}) {
+  for (const char* key : {"stage", "reason", "code", "fix", "host", "since", "uptime_s", "image",
+                          "accelerator", "accelerator_reason", "workspace", "confinement", "policy",
+                          "audit_head", "boot_id", "instance_id"}) {
     if (const std::string value = shown(status, key); !value.empty())
       print_line(fmt::format("  {:<20} {}", key, value));
   }

@@ -40,25 +40,11 @@ std::map<std::string, std::string> supervisor_environment() {
   return out;
 }
 
-/// What a stage's name means while one waits for the next.
-std::string_view waiting_for(std::string_view done, bool direct) {
-  if (done == "policy") {
-    return direct ? "starting the machine: kernel and first process"
-                  : "starting the machine: firmware and kernel";
-  }
-  if (direct && done == "kernel") return "setting the machine up";
-  if (direct && done == "agent") return "mounting the workspace";
-  if (done == "kernel" || done == "agent") return "waiting for cloud-init";
-  if (done == "cloud-init") return "mounting the workspace";
-  if (done == "workspace") return "proving the door";
-  return "waiting for the guest";
-}
-
 class Report {
  public:
   Report(const config::VmPlan& plan, const LaunchWords& words)
-      : plan_(plan), quiet_(words.quiet || (words.brief && !fancy(2))), brief_(words.brief) {
-    show("starting");
+      : plan_(plan), terminal_(fancy(2)), quiet_(words.quiet || (words.brief && !terminal_)) {
+    redraw();
   }
 
   /// True when the VM is up.
@@ -71,15 +57,33 @@ class Report {
     if (kind == "running") return true;
     if (kind == "failed") return fail(supervisor::error_from(event));
     if (kind == "stage") stage(event);
+    if (kind == "entered") enter(text_of(event, "name"));
+    if (kind == "note") note(event);
     policy_stands_ = policy_stands_ || (kind == "stage" && text_of(event, "name") == "policy");
     return false;
   }
   /// True once: the PEP is there, and the guest is not yet.
   bool time_for_secrets() { return policy_stands_ && !std::exchange(secrets_told_, true); }
 
+  /// One line, with the stage and the seconds since the start; on a terminal only.
+  void redraw() {
+    if (!terminal_ || quiet_) return;
+    progress_.show(entered_.empty() ? fmt::format("starting {}…", plan_.name)
+                                    : fmt::format("starting {}: {}…", plan_.name, entered_));
+  }
+  /// How long the line may stay as it is, as poll(2) has it.
+  [[nodiscard]] int redraw_ms() const { return terminal_ && !quiet_ ? 1000 : -1; }
+
  private:
-  void show(std::string_view text) {
-    if (!quiet_) progress_.show(fmt::format("{}: {}", plan_.name, text));
+  void enter(const std::string& name) {
+    entered_ = printable(name, 40);
+    redraw();
+  }
+  /// Whatever the user does not want to see, this he has to.
+  void note(const json::object& event) {
+    progress_.done(fmt::format("note: {}", printable(text_of(event, "text"), 1200)));
+    progress_.done(fmt::format("  fix:  {}", printable(text_of(event, "fix"), 300)));
+    redraw();
   }
   void stage(const json::object& event) {
     const std::string name = text_of(event, "name");
@@ -88,15 +92,16 @@ class Report {
     const double seconds =
         ms != nullptr && ms->is_int64() ? static_cast<double>(ms->get_int64()) / 1000 : 0;
     const bool good = ok != nullptr && ok->is_bool() && ok->get_bool();
-    if (!quiet_ && !brief_) {
-      progress_.done(fmt::format("  {} {:<10} {:>6.1f} s  {}", good ? "ok  " : "FAIL", name,
+    // On a terminal the line above tells it, and is gone when the VM is up.
+    if (!quiet_ && !terminal_) {
+      progress_.done(fmt::format("  {} {:<11} {:>6.1f} s  {}", good ? "ok  " : "FAIL", name,
                                  seconds, printable(text_of(event, "detail"), 160)));
     }
-    show(waiting_for(name, plan_.direct.has_value()));
   }
 
   const config::VmPlan& plan_;
-  bool quiet_, brief_;
+  bool terminal_, quiet_;
+  std::string entered_;
   bool policy_stands_ = false;
   bool secrets_told_ = false;
   Progress progress_;
@@ -127,7 +132,10 @@ Result<void> follow(const preflight::Prepared& prepared, int fd, sys::Process& s
   std::array<char, 8192> chunk;
   for (;;) {
     std::array<pollfd, 2> waited{{{fd, POLLIN, 0}, {interrupts.fd(), POLLIN, 0}}};
-    if (::poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) break;
+    const int ready = ::poll(waited.data(), waited.size(), report.redraw_ms());
+    if (ready < 0 && errno != EINTR) break;
+    if (ready == 0) report.redraw();
+    if (ready <= 0) continue;
     if (waited[1].revents != 0) {
       supervisor.stop(kInterruptedStop);
       return fail(interrupted(plan));

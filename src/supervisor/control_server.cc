@@ -124,7 +124,7 @@ json::object Supervisor::status() const {
           {"reason", state_reason_},
           {"fix", state_fix_},
           {"host", host_watch_.note()},
-          {"stage", boot_.is_up() ? std::string() : std::string(stage_name(boot_.stage()))},
+          {"stage", present_stage()},
           {"code", ending_ ? ending_->error.code : std::string()},
           {"notes", std::move(notes)},
           {"noticed", noticed()},

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/printable.h"
+#include "base/strings.h"
 #include "failures/boot.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
@@ -131,6 +132,7 @@ void Supervisor::guest_changed(GuestLink::Change change, const wire::GuestMessag
       store_marker(std::get<wire::Marker>(message));
       break;
     case GuestLink::Change::heartbeat:
+      look_at_guest_disk(std::get<wire::Heartbeat>(message));
       if (state_ == VmState::running && may_tell_heartbeat()) status_->state(VmState::running);
       break;
   }
@@ -162,13 +164,15 @@ void Supervisor::console_says(const std::vector<ConsoleSign>& signs) {
 void Supervisor::machine_reset() {
   const bool was_up = boot_.is_up();
   if (was_up && boot_.fatal() == ConsoleSign::kernel_panic)
-    status_->line(panic_error(plan_.name, console_->signs()).message + "; it starts again");
+    status_->foreign_line(panic_error(plan_.name, console_->signs()).message + "; it starts again");
   boot_.restarted(steady_clock::now());
   if (boot_.fatal() != ConsoleSign::kernel_panic) console_->machine_reset();
   early_stages_.clear();
   if (was_up && state_ == VmState::running) {
     rebooting_ = true;
-    enter(VmState::running, "the guest reboots");
+    // Not enter(): a hostile guest may do this as often as it likes.
+    state_reason_ = "the guest reboots";
+    status_->foreign_line("guest: it reboots");
   } else {
     status_->foreign_line("the machine was reset");
   }
@@ -189,6 +193,21 @@ void Supervisor::note_cloud_init(const wire::Stage& stage) {
   report({{"event", "note"}, {"text", note.message}, {"fix", note.fix}, {"code", note.code}});
 }
 
+/// Its programs get "No space left on device" and the machine goes on; whoever looks for the reason is to find it here.
+void Supervisor::look_at_guest_disk(const wire::Heartbeat& beat) {
+  if (!beat.disk_free) return;
+  constexpr std::uint64_t kFull = 16 << 20, kEnough = 64 << 20;
+  guest_disk_free_ = *beat.disk_free;
+  if (!guest_disk_full_ && guest_disk_free_ < kFull) {
+    guest_disk_full_ = true;
+    status_->foreign_line(
+        fmt::format("guest: its disk is full: {} are free", format_size(guest_disk_free_)));
+  } else if (guest_disk_full_ && guest_disk_free_ >= kEnough) {
+    guest_disk_full_ = false;
+    status_->foreign_line("guest: its disk has space again");
+  }
+}
+
 /// An honest guest's comes every five seconds; a line for each of a hostile one's would push the others out of the log.
 bool Supervisor::may_tell_heartbeat() {
   constexpr std::chrono::seconds kAtMostEvery{4};
@@ -206,7 +225,14 @@ void Supervisor::store_marker(const wire::Marker& marker) const {
 
 bool Supervisor::is_up() const {
   // The door is the agent's last stage: by then the others and the markers have been reported.
-  return guest_->state().ready && guest_->state().stages.contains(wire::StageName::door);
+  // What the link knows may belong to the boot before a reset, until somebody says hello.
+  return boot_.stage() >= BootStage::agent && guest_->state().ready &&
+         guest_->state().stages.contains(wire::StageName::door);
+}
+
+std::string Supervisor::present_stage() const {
+  if (boot_.is_up()) return {};
+  return console_ ? std::string(stage_name(boot_.stage())) : "policy";
 }
 
 BootEvidence Supervisor::evidence() const {
@@ -274,8 +300,8 @@ asio::awaitable<void> Supervisor::await_reboot() {
   rebooting_ = false;
   if (ending_) co_return;
   if (up) {
-    status_->line("guest: up again");
-    if (state_ == VmState::running) enter(VmState::running);
+    status_->foreign_line("guest: up again");
+    if (state_ == VmState::running) state_reason_.clear();
     co_return;
   }
   std::string reason = up.error().message;
@@ -292,6 +318,9 @@ asio::awaitable<void> Supervisor::explain_end() {
 
 json::object Supervisor::noticed() const {
   json::object out;
+  if (guest_disk_full_)
+    out["guest's disk"] = json::object{
+        {"count", 1}, {"line", fmt::format("full: {} are free", format_size(guest_disk_free_))}};
   if (!console_) return out;
   for (std::size_t i = 0; i < kConsoleSigns; ++i) {
     const auto sign = static_cast<ConsoleSign>(i);

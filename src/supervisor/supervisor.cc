@@ -127,7 +127,7 @@ asio::awaitable<Ending> Supervisor::live() {
   // Before the report: who reads that may not wait for us any longer.
   if (ending_->state == VmState::error)
     status_->failure({.code = ending_->error.code,
-                      .stage = boot_.is_up() ? "" : std::string(stage_name(boot_.stage())),
+                      .stage = present_stage(),
                       .fix = ending_->error.fix});
   status_->state(ending_->state, ending_->reason);
   if (ending_->state == VmState::error) {

@@ -150,9 +150,11 @@ class Supervisor {
   void console_says(const std::vector<ConsoleSign>& signs);
   void stage_ended(const std::optional<BootStages::Ended>& ended, std::string_view detail);
   void note_cloud_init(const wire::Stage& stage);
+  void look_at_guest_disk(const wire::Heartbeat& beat);
   bool may_tell_heartbeat();
   void store_marker(const wire::Marker& marker) const;
   BootEvidence evidence() const;
+  std::string present_stage() const;  // empty: it is up
   [[nodiscard]] bool is_up() const;
 
   // The control socket's operations.
@@ -202,6 +204,8 @@ class Supervisor {
   bool rebooting_ = false;  // it was up, and its guest started it again
   std::map<std::string, wire::Stage, std::less<>> early_stages_;  // what the console told of
   std::vector<std::string> notes_;                                // that `up` has shown
+  bool guest_disk_full_ = false;
+  std::uint64_t guest_disk_free_ = 0;
   std::string guest_silent_since_;                                // a time, while it says nothing
   std::chrono::steady_clock::time_point going_since_ = started_;  // it was paused before
   std::string policy_hash_;

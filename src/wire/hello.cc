@@ -95,6 +95,7 @@ Result<GuestMessage> read_heartbeat(ObjectReader& reader) {
   message.seq = reader.number("seq", kAnyNumber);
   message.uptime_ms = reader.number("uptime_ms", kAnyNumber);
   if (reader.has("load_percent")) message.load_percent = reader.number("load_percent", kLoadLimit);
+  if (reader.has("disk_free")) message.disk_free = reader.number("disk_free", kAnyNumber);
   return finished<Heartbeat, GuestMessage>(reader, message);
 }
 
@@ -297,6 +298,7 @@ struct Writer {
     out["seq"] = m.seq;
     out["uptime_ms"] = m.uptime_ms;
     if (m.load_percent) out["load_percent"] = *m.load_percent;
+    if (m.disk_free) out["disk_free"] = *m.disk_free;
     return out;
   }
   json::object operator()(const Welcome& m) const {

@@ -92,6 +92,7 @@ struct Heartbeat {
   std::uint64_t seq = 0;  // counts from 1 on each connection
   std::uint64_t uptime_ms = 0;
   std::optional<std::uint64_t> load_percent = {};  // one-minute load average × 100
+  std::optional<std::uint64_t> disk_free = {};     // bytes of the root file system
   bool operator==(const Heartbeat&) const = default;
 };
 

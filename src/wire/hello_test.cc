@@ -36,6 +36,7 @@ TEST(Hello, GuestMessagesComeBackAsTheyWent) {
       Marker{.name = MarkerName::vsock_fetch, .content = std::string(kMarkerBytes, 'x')},
       Heartbeat{.seq = 3, .uptime_ms = 18446744073709551615U, .load_percent = 150},
       Heartbeat{.seq = 1, .uptime_ms = 2},
+      Heartbeat{.seq = 1, .uptime_ms = 2, .disk_free = 0},
   };
   for (const GuestMessage& message : messages) {
     const std::string line = serialise(message);
