@@ -9,9 +9,10 @@ namespace pinhole::cli {
 namespace {
 
 constexpr void (*kCommands[])(Commands&) = {
-    add_demo,  add_run,    add_shell, add_forward, add_cp,     add_up,     add_down,   add_rm,
-    add_ls,    add_status, add_logs,  add_exec,    add_audit,  add_verify, add_doctor, add_explain,
-    add_image, add_cache,  add_seed,  add_trust,   add_policy, add_review, add_inner,  add_version,
+    add_demo,   add_run,     add_shell,  add_forward, add_cp,    add_up,    add_down,
+    add_rm,     add_ls,      add_status, add_logs,    add_exec,  add_audit, add_verify,
+    add_doctor, add_explain, add_image,  add_gc,      add_cache, add_seed,  add_trust,
+    add_policy, add_review,  add_inner,  add_version,
 };
 
 int show_error(const Error& error) {

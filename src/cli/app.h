@@ -61,6 +61,7 @@ void add_doctor(Commands& commands);
 void add_explain(Commands& commands);
 void add_exec(Commands& commands);
 void add_image(Commands& commands);
+void add_gc(Commands& commands);
 void add_cache(Commands& commands);
 void add_seed(Commands& commands);
 void add_trust(Commands& commands);

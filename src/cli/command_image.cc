@@ -84,8 +84,7 @@ Result<int> inspect(const std::string& name, bool as_json) {
 Result<int> remove(const std::vector<std::string>& names) {
   PINHOLE_TRY(const config::Paths paths, config::user_paths());
   for (const std::string& name : names) {
-    PINHOLE_TRY_VOID(leftovers::check_image_unused(paths, name));
-    PINHOLE_TRY_VOID(image::remove_image(paths.images, name));
+    PINHOLE_TRY_VOID(leftovers::remove_unused_image(paths, name));
     print_line(fmt::format("{}: removed", name));
   }
   return 0;

@@ -12,6 +12,7 @@
 #include "cli/terminal.h"
 #include "cli/vm_access.h"
 #include "config/vm_plan.h"
+#include "leftovers/usage.h"
 #include "supervisor/status_log.h"
 #include "sys/files.h"
 
@@ -21,7 +22,7 @@ namespace {
 namespace json = boost::json;
 
 /// The supervisor's word where there is one, else what status.log and the plan say.
-json::object describe(const Vm& vm) {
+json::object described(const Vm& vm) {
   auto client = supervisor::ControlClient::connect(vm.paths.control_socket);
   auto answer = client ? client->request({{"op", "status"}}, std::chrono::seconds(5))
                        : Result<json::object>(fail(client.error()));
@@ -66,6 +67,17 @@ json::object describe(const Vm& vm) {
   return out;
 }
 
+json::object describe(const Vm& vm) {
+  json::object out = described(vm);
+  out["disk_usage"] = leftovers::usage_of(vm.paths.dir).bytes;
+  return out;
+}
+
+std::string shown_size(const json::object& vm) {
+  const json::value* bytes = vm.if_contains("disk_usage");
+  return bytes != nullptr && bytes->is_uint64() ? format_size(bytes->get_uint64()) : "";
+}
+
 /// A member of whatever type, as text for people.
 std::string shown(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -87,11 +99,13 @@ Result<int> list(bool as_json) {
   }
   if (as_json) return print_json(json::serialize(all)), status;
   if (vms.empty()) return print_line("no VMs; pinhole up NAME makes one"), 0;
-  print_line(fmt::format("{:<20} {:<10} {:<12} {}", "NAME", "STATE", "IMAGE", "WORKSPACE"));
+  print_line(fmt::format("{:<20} {:<10} {:<12} {:<10} {}", "NAME", "STATE", "IMAGE", "TAKES",
+                         "WORKSPACE"));
   for (const json::value& item : all) {
     const json::object& vm = item.get_object();
-    print_line(fmt::format("{:<20} {:<10} {:<12} {}", shown(vm, "name"), shown(vm, "state_name"),
-                           shown(vm, "image"), shown(vm, "workspace")));
+    print_line(fmt::format("{:<20} {:<10} {:<12} {:<10} {}", shown(vm, "name"),
+                           shown(vm, "state_name"), shown(vm, "image"), shown_size(vm),
+                           shown(vm, "workspace")));
     const bool failed = shown(vm, "state_name") == "error";
     if (failed || exit_status(vm) != 0) {
       print_line("  " + shown(vm, "reason"));
@@ -165,7 +179,7 @@ Result<int> show_status(const std::string& name, bool as_json) {
       }
     }
   }
-  print_line(fmt::format("  {:<20} {}", "files", vm.paths.dir.string()));
+  print_line(fmt::format("  {:<20} {} ({})", "files", vm.paths.dir.string(), shown_size(status)));
   return exit_status(status);
 }
 

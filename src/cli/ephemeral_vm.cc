@@ -53,8 +53,6 @@ Result<void> remove(const config::Paths& paths, const Vm& vm) {
                     .fix = fmt::format("pinhole rm --force {}", vm.name)});
 }
 
-fs::path owner_lock(const Vm& vm) { return vm.paths.dir / "owner.lock"; }
-
 bool runs(const Vm& vm) {
   const auto lock = sys::try_lock(vm.paths.lock);
   return !lock || !*lock;
@@ -69,7 +67,7 @@ bool is_ephemeral(const Vm& vm) {
 }  // namespace
 
 Result<Fd> own_ephemeral_vm(const Vm& vm) {
-  PINHOLE_TRY(auto lock, sys::try_lock(owner_lock(vm)));
+  PINHOLE_TRY(auto lock, sys::try_lock(vm.paths.owner_lock));
   if (!lock) return fail("VM \"{}\" has an owner already", vm.name);
   return *std::move(lock);
 }
@@ -83,16 +81,23 @@ Result<void> end_ephemeral_vm(const config::Paths& paths, const Vm& vm,
   return remove(paths, vm);
 }
 
+Result<bool> remove_dead_ephemeral_vm(const config::Paths& paths, const std::string& name) {
+  const Vm vm{.name = name, .paths = config::vm_paths(paths, name)};
+  if (!is_ephemeral(vm)) return false;
+  const auto owner = own_ephemeral_vm(vm);
+  if (!owner || runs(vm)) return false;
+  const auto removed = remove(paths, vm);
+  tell_left_review(paths, name);
+  if (!removed) return std::unexpected(removed.error());
+  return true;
+}
+
 void sweep_ephemeral_vms(const config::Paths& paths) {
   const auto vms = all_vms();
   if (!vms) return;
   for (const Vm& vm : *vms) {
-    if (!is_ephemeral(vm)) continue;
-    const auto owner = own_ephemeral_vm(vm);
-    if (!owner || runs(vm)) continue;
-    if (auto removed = remove(paths, vm); !removed)
+    if (auto removed = remove_dead_ephemeral_vm(paths, vm.name); !removed)
       log(LogLevel::warning, "{}", removed.error().message);
-    tell_left_review(paths, vm.name);
   }
 }
 

@@ -20,6 +20,9 @@ Result<Fd> own_ephemeral_vm(const Vm& vm);
 Result<void> end_ephemeral_vm(const config::Paths& paths, const Vm& vm,
                               const std::function<void()>& tell);
 
+/// Removes the VM of a `run` that was killed, as the next `run` would. False: it is none, or its command or itself still runs.
+Result<bool> remove_dead_ephemeral_vm(const config::Paths& paths, const std::string& name);
+
 /// Removes ephemeral VMs that nobody runs any more: their command was killed, or the host went down.
 /// One that cannot be removed is left for the next time.
 void sweep_ephemeral_vms(const config::Paths& paths);

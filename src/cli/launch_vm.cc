@@ -15,6 +15,8 @@
 #include "cli/interrupts.h"
 #include "cli/secrets.h"
 #include "cli/terminal.h"
+#include "leftovers/images.h"
+#include "leftovers/start.h"
 #include "preflight/authority.h"
 #include "supervisor/supervisor.h"
 #include "sys/files.h"
@@ -169,6 +171,12 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
                      const LaunchWords& words) {
   preflight::PrepareOptions complete = options;
   complete.make_authority = preflight::make_authority;
+  PINHOLE_TRY(const auto leftover, leftovers::clear_for_start(paths, options.name));
+  for (const std::string& line : leftover) print_note("note: " + printable(line));
+  // Until the VM has a plan, by which everybody sees that it stands on the image.
+  const Fd kept = options.image && !options.request.disk
+                      ? leftovers::keep_image(paths, options.image->name)
+                      : Fd();
   PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, complete));
   for (const std::string& note : prepared.notes) print_note("note: " + printable(note));
   if (!words.quiet && !words.brief)

@@ -7,6 +7,7 @@
 
 #include "cli/guard.h"
 #include "sys/files.h"
+#include "sys/unix_socket.h"
 
 namespace pinhole::cli {
 
@@ -85,11 +86,15 @@ Result<bool> remove_vm(const Vm& vm) {
   fs::rename(vm.paths.dir, doomed, error);
   if (error) return fail("cannot remove {}: {}", vm.paths.dir.string(), error.message());
   PINHOLE_TRY_VOID(sys::remove_tree(doomed));
-  PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
+  // Nobody of ours is there; where somebody answers, it is a VM of that name with another XDG_STATE_HOME.
+  if (sys::try_connect_unix(vm.paths.control_socket).outcome == sys::ConnectOutcome::refused)
+    PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
   return true;
 }
 
 Result<bool> stop_vm(const Vm& vm, bool force) {
+  // Who answers where nobody has the lock is a VM of that name with another XDG_STATE_HOME.
+  if (const auto lock = sys::try_lock(vm.paths.lock); lock && *lock) return false;
   auto client = supervisor::ControlClient::connect(vm.paths.control_socket);
   if (!client && client.error().code == "no_answer") return fail(about(vm, client.error()));
   if (!client) {

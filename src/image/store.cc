@@ -187,10 +187,6 @@ Result<std::optional<Fd>> lock_image(const fs::path& store, std::string_view nam
   return sys::try_lock(store / fmt::format(".lock-{}", name));
 }
 
-Result<std::optional<Fd>> share_image(const fs::path& store, std::string_view name) {
-  return sys::try_shared_lock(store / fmt::format(".lock-{}", name));
-}
-
 std::string staging_name(std::string_view name) {
   return fmt::format("{}{}-{}", kStagingPrefix, name, sys::random_hex(kStagingRandom / 2));
 }

@@ -77,9 +77,6 @@ Result<void> remove_image(const std::filesystem::path& store, std::string_view n
 /// The lock of one name, held while it is built or removed; nothing when somebody else has it.
 Result<std::optional<Fd>> lock_image(const std::filesystem::path& store, std::string_view name);
 
-/// Held while a start on it is prepared: nobody removes it. Many may have it at once; nothing while it is built or removed.
-Result<std::optional<Fd>> share_image(const std::filesystem::path& store, std::string_view name);
-
 /// Removes what interrupted builds left, of any name that nobody is building. Trees with the
 /// user's subordinate ids in them need a user namespace to go; see build.h. `held` is a name whose
 /// lock the caller has.

@@ -10,6 +10,7 @@
 #include "config/vm_file.h"
 #include "config/vm_plan.h"
 #include "failures/leftovers.h"
+#include "image/names.h"
 #include "image/store.h"
 #include "leftovers/folders.h"
 #include "sys/files.h"
@@ -24,6 +25,11 @@ constexpr std::uint64_t kLongestTime = 64;
 
 fs::path use_file(const config::Paths& paths, std::string_view image) {
   return paths.images / fmt::format(".used-{}", image);
+}
+
+/// Not the lock of its builds: those would wait for each other.
+fs::path start_lock(const config::Paths& paths, std::string_view image) {
+  return paths.images / fmt::format(".start-{}", image);
 }
 
 }  // namespace
@@ -55,6 +61,27 @@ Result<void> check_image_unused(const config::Paths& paths, std::string_view ima
       failures::told(failures::kImageInUse, {{"image", std::string(image)},
                                              {"vms", named},
                                              {"names", fmt::format("{}", fmt::join(vms, " "))}}));
+}
+
+Result<void> remove_unused_image(const config::Paths& paths, std::string_view image) {
+  PINHOLE_TRY_VOID(image::check_name(image));
+  std::error_code error;
+  if (!fs::exists(paths.images / image, error)) return image::remove_image(paths.images, image);
+  PINHOLE_TRY(const auto alone, sys::try_lock(start_lock(paths, image)));
+  PINHOLE_TRY_VOID(check_image_unused(paths, image));
+  if (!alone) {
+    return fail(
+        failures::told(failures::kImageInUse, {{"image", std::string(image)},
+                                               {"vms", "a VM that is just being started stands"},
+                                               {"names", "NAME"}}));
+  }
+  return image::remove_image(paths.images, image);
+}
+
+Fd keep_image(const config::Paths& paths, std::string_view image) {
+  note_image_use(paths, image);
+  auto lock = sys::try_shared_lock(start_lock(paths, image));
+  return lock && *lock ? **std::move(lock) : Fd();
 }
 
 void note_image_use(const config::Paths& paths, std::string_view image) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "config/paths.h"
 
 namespace pinhole::leftovers {
@@ -19,7 +20,13 @@ Result<std::vector<std::string>> vms_on_image(const config::Paths& paths, std::s
 /// What is in the way of removing an image; code `image_in_use`.
 Result<void> check_image_unused(const config::Paths& paths, std::string_view image);
 
-/// That a VM is about to be started on it: the file .used-NAME in the store.
+/// Removes an image that no VM stands on, and none is just being started on; else `image_in_use`, or image::remove_image()'s.
+Result<void> remove_unused_image(const config::Paths& paths, std::string_view image);
+
+/// That a VM is about to be started on it. Held until the VM has a plan; many may have it at once. A store that cannot be written
+/// to is one that nobody removes anything from: nothing is held.
+Fd keep_image(const config::Paths& paths, std::string_view image);
+/// The mark of it: the file .used-NAME in the store, the time in it.
 void note_image_use(const config::Paths& paths, std::string_view image);
 /// The last start, build or import; nothing where neither can be told.
 std::optional<std::chrono::system_clock::time_point> last_image_use(const config::Paths& paths,

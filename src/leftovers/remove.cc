@@ -4,6 +4,7 @@
 #include "image/store.h"
 #include "leftovers/find.h"
 #include "leftovers/folders.h"
+#include "leftovers/images.h"
 #include "leftovers/processes.h"
 #include "sys/files.h"
 
@@ -93,8 +94,7 @@ Result<bool> remove(const config::Paths& paths, const Leftover& leftover,
       std::ranges::any_of(now, [&](const Leftover& other) { return same(other, leftover); });
   if (!is_there) return false;
   if (leftover.kind == Kind::image) {
-    // It takes the image's lock, without which nobody starts on it.
-    PINHOLE_TRY_VOID(image::remove_image(paths.images, leftover.name));
+    PINHOLE_TRY_VOID(remove_unused_image(paths, leftover.name));
     return true;
   }
   if (leftover.kind == Kind::boot) {

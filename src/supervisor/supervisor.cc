@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "failures/boot.h"
+#include "failures/leftovers.h"
 #include "supervisor/control.h"
 #include "supervisor/launch.h"
 #include "sys/files.h"
@@ -48,6 +49,8 @@ Supervisor::~Supervisor() {
 
 Result<Ending> Supervisor::run() {
   if (auto prepared = prepare(); !prepared) {
+    if (has_folders_) (void)sys::remove_tree(paths_.runtime);
+    if (record_) record_->remove();
     if (status_) status_->state(VmState::error, prepared.error().message);
     json::object event = error_answer(prepared.error());
     event["event"] = "failed";
@@ -91,8 +94,13 @@ Result<void> Supervisor::prepare() {
   return {};
 }
 
-Result<void> Supervisor::make_socket_folders() const {
-  // We hold the lock, so whatever lies here belongs to a boot that is over.
+Result<void> Supervisor::make_socket_folders() {
+  // We hold the lock, so whatever lies here belongs to a boot that is over, unless it is that of another XDG_STATE_HOME.
+  if (sys::try_connect_unix(paths_.control_socket).outcome != sys::ConnectOutcome::refused) {
+    return fail(failures::told(failures::kRuntimeInUse,
+                               {{"vm", plan_.name}, {"file", paths_.runtime.string()}}));
+  }
+  has_folders_ = true;
   PINHOLE_TRY_VOID(sys::remove_tree(paths_.runtime));
   for (const auto& folder :
        {paths_.runtime, paths_.control, paths_.door, paths_.guest, paths_.vmm, paths_.names}) {
@@ -104,6 +112,7 @@ Result<void> Supervisor::make_socket_folders() const {
 
 asio::awaitable<Ending> Supervisor::live() {
   asio::co_spawn(io_, watch_signals(), asio::detached);
+  asio::co_spawn(io_, watch_reader(), asio::detached);
   asio::co_spawn(io_, accept_control(), asio::detached);
   asio::co_spawn(io_, guest_->run(), asio::detached);
   asio::co_spawn(io_, watch_hearts(), asio::detached);
@@ -126,9 +135,8 @@ asio::awaitable<Ending> Supervisor::live() {
   co_await shut_down();
   // Before the report: who reads that may not wait for us any longer.
   if (ending_->state == VmState::error)
-    status_->failure({.code = ending_->error.code,
-                      .stage = present_stage(),
-                      .fix = ending_->error.fix});
+    status_->failure(
+        {.code = ending_->error.code, .stage = present_stage(), .fix = ending_->error.fix});
   status_->state(ending_->state, ending_->reason);
   if (ending_->state == VmState::error) {
     json::object event = error_answer(ending_->error);

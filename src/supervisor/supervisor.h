@@ -83,7 +83,7 @@ class Supervisor {
   };
 
   Result<void> prepare();
-  Result<void> make_socket_folders() const;
+  Result<void> make_socket_folders();
   asio::awaitable<Ending> live();
   asio::awaitable<Result<void>> start_all();
   asio::awaitable<Result<void>> start_pep();
@@ -99,6 +99,7 @@ class Supervisor {
   asio::awaitable<void> shut_down();
   asio::awaitable<void> watch(std::string name, int pidfd);
   asio::awaitable<void> watch_signals();
+  asio::awaitable<void> watch_reader();
 
   asio::awaitable<void> stop_child(Child* child);
   void add_child(std::string name, sys::Process process);
@@ -181,6 +182,7 @@ class Supervisor {
   Fd lock_;
   std::optional<config::BootRecorder>
       record_;  // of all that we make, should we not end it ourselves
+  bool has_folders_ = false;
   std::optional<StatusLog> status_;
   ChildLogs logs_{io_, paths_.supervisor_log};
   sys::HostConfinement host_;
