@@ -35,6 +35,15 @@ std::optional<preflight::DirectImage> direct_image(const image::Image& image) {
   return preflight::DirectImage{.kernel = image.kernel(), .modules = *modules};
 }
 
+/// A kernel to try KVM with: an imported image may have none at hand, and any one will do.
+fs::path some_kernel(const fs::path& store, const image::Image& image) {
+  if (image.manifest.has_kernel()) return image.kernel();
+  const auto others = image::list_images(store);
+  for (const image::Listed& other : others.value_or(std::vector<image::Listed>()))
+    if (other.image && other.image->manifest.has_kernel()) return other.image->kernel();
+  return {};
+}
+
 }  // namespace
 
 Result<image::BuildResult> build_with_progress(const std::string& recipe, bool refresh) {
@@ -85,9 +94,11 @@ Result<preflight::BaseImage> ensure_image(const std::string& name) {
   PINHOLE_TRY_VOID(image::check_image(*found, image::CheckDepth::quick));
   return preflight::BaseImage{.name = found->manifest.name,
                               .disk = found->disk(),
-                              .kernel = found->kernel(),
+                              .kernel = some_kernel(paths.images, *found),
                               .sha256 = found->manifest.disk.sha256,
-                              .direct = direct_image(*found)};
+                              .direct = direct_image(*found),
+                              .tools = found->tools(),
+                              .imported = found->manifest.imported.has_value()};
 }
 
 }  // namespace pinhole::cli

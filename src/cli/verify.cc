@@ -14,6 +14,8 @@
 #include "base/strings.h"
 #include "cli/agent_client.h"
 #include "cli/terminal.h"
+#include "config/paths.h"
+#include "image/store.h"
 #include "sys/files.h"
 #include "sys/user.h"
 
@@ -106,6 +108,14 @@ std::string marker_value(std::string_view content, std::string_view key) {
   return {};
 }
 
+/// What its import said.
+bool lacks_cloud_init(const std::string& image_name) {
+  const auto paths = config::user_paths();
+  if (!paths) return false;
+  const auto image = image::load_image(paths->images, image_name);
+  return image && image->manifest.imported && !image->manifest.imported->may_have_cloud_init();
+}
+
 void check_boot(const Vm& vm, const json::object& facts, const wire::ProbeResult& guest_marker,
                 Checks& checks) {
   const std::string nonce = text_of(facts, "nonce");
@@ -127,6 +137,11 @@ void check_boot(const Vm& vm, const json::object& facts, const wire::ProbeResult
   const std::string wanted = text_of(facts, "instance_id");
   const std::string reported = marker_value(guest_marker.evidence, "instance_id");
   const json::value* ok = cloud_init.if_contains("ok");
+  if (lacks_cloud_init(text_of(facts, "image"))) {
+    const std::string detail = text_of(cloud_init, "detail");
+    checks.add("cloud-init is not in this image", detail == "absent", detail, 0);
+    return;
+  }
   checks.add("cloud-init ran this seed",
              ok != nullptr && ok->is_bool() && ok->get_bool() && reported == wanted,
              fmt::format("instance id {}; {}", reported, text_of(cloud_init, "detail")),

@@ -28,22 +28,16 @@ constexpr const char* kGrowpart = "/usr/bin/growpart";
 constexpr const char* kOpenRc = "/sbin/openrc";
 constexpr const char* kInit = "/sbin/init";
 
-/// Units that wait for a network, look for one at every boot, or answer for names that the agent answers for.
-constexpr std::array kMasked = {"systemd-networkd-wait-online.service",
-                                "NetworkManager-wait-online.service",
-                                "ifupdown-wait-online.service",
-                                "networking.service",
-                                "systemd-resolved.service",
-                                "systemd-timesyncd.service",
-                                "chrony.service",
-                                "chronyd.service",
-                                "apt-daily.timer",
-                                "apt-daily-upgrade.timer",
-                                "apt-news.service",
-                                "motd-news.timer",
-                                "unattended-upgrades.service",
-                                "dnf-makecache.timer",
-                                "snapd.seeded.service"};
+/// Units that wait for a network, look for one at every boot, answer for names that the agent answers for, or look after a disk.
+constexpr std::array kMasked = {
+    "systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
+    "ifupdown-wait-online.service", "networking.service", "systemd-resolved.service",
+    "systemd-timesyncd.service", "chrony.service", "chronyd.service", "apt-daily.timer",
+    "apt-daily-upgrade.timer", "apt-news.service", "motd-news.timer", "unattended-upgrades.service",
+    "dnf-makecache.timer", "snapd.seeded.service",
+    // Disks that live for long.
+    "e2scrub_reap.service", "e2scrub_all.timer", "dpkg-db-backup.timer", "man-db.timer",
+    "systemd-pstore.service"};
 constexpr std::array kUnitFolders = {"/usr/lib/systemd/system", "/lib/systemd/system"};
 constexpr const char* kOwnUnits = "/etc/systemd/system";
 

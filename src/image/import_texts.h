@@ -73,6 +73,12 @@ apt:
   preserve_sources_list: true
 # One key is made quickly, and nobody logs in from outside.
 ssh_genkeytypes: [ed25519]
+ssh:
+  emit_keys_to_console: false
+no_ssh_fingerprints: true
+# What starts the machine is not to be installed anew.
+grub_dpkg:
+  enabled: false
 )";
 /// Beside it, where nothing is left to grow.
 inline constexpr std::string_view kCloudNoGrowth = R"(growpart:

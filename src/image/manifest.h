@@ -47,6 +47,10 @@ struct Imported {
   std::string agent_sha256;            ///< of the agent that was put in
   std::vector<std::string> prepared;   ///< what was done to it, one line each; may be empty
   std::vector<std::string> shortfall;  ///< what could not be done, one line each; may be empty
+  /// Whether there is one for sure, or may be one: `layout` names what was found in a root that was looked into.
+  [[nodiscard]] bool may_have_cloud_init() const {
+    return root != "ext4" || layout.ends_with(", cloud-init");
+  }
   bool operator==(const Imported&) const = default;
 };
 

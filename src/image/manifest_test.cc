@@ -60,13 +60,13 @@ TEST(Manifest, ReadsTheFirstVersionWhichHadNoDirectArchive) {
   EXPECT_THAT(error_of(replaced("version: 2", "version: 1")),
               HasSubstr("unknown key \"direct.cpio\""));
   EXPECT_THAT(error_of(replaced("version: 2", "version: 0")),
-              HasSubstr("\"version\" expects 1 or 2"));
+              HasSubstr("\"version\" expects 1, 2 or 3"));
 }
 
 TEST(Manifest, RefusesANewerVersionByName) {
-  const auto manifest = parse_manifest("version: 3\nsomething: new\n", "m.yaml");
+  const auto manifest = parse_manifest("version: 4\nsomething: new\n", "m.yaml");
   EXPECT_EQ(manifest.error().message,
-            "m.yaml: manifest version 3 is newer than this pinhole, which reads 2");
+            "m.yaml: manifest version 4 is newer than this pinhole, which reads 3");
   EXPECT_THAT(manifest.error().fix, HasSubstr("--refresh"));
 }
 

@@ -27,7 +27,7 @@ work=$1 kind=$2 packages=$3 root=$1/root
 shift 3
 mmdebstrap --mode=root --variant=minbase --format=directory --aptopt='APT::Install-Recommends "false"' \
   --aptopt='Acquire::Languages "none"' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-  --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io --include="$packages" bookworm "$root" "$@"
+  --dpkgopt=force-unsafe-io --include="$packages" bookworm "$root" "$@"
 export uuid=11111111-2222-4333-8444-555555555555
 kernel=$(basename "$root"/boot/vmlinuz-*) initrd=$(basename "$root"/boot/initrd.img-*)
 . "$work/layout.sh"
@@ -129,6 +129,7 @@ printf '[Match]\nType=ether\n\n[Network]\nDHCP=yes\n' > "$root/etc/systemd/netwo
 chroot "$root" systemctl -q enable systemd-networkd.service systemd-networkd-wait-online.service systemd-resolved.service
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 printf 'localhost\n' > "$root/etc/hostname"
+printf 'LANG=C.UTF-8\n' > "$root/etc/default/locale"
 rm -f "$root"/etc/ssh/ssh_host_*
 """
 
@@ -199,6 +200,8 @@ def made(name, make):
     """The file `name` of the cache, made by `make(path)` where it is missing."""
     CACHE.mkdir(parents=True, exist_ok=True)
     path = CACHE / name
+    if path.exists():
+        return path
     with open(CACHE / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
@@ -239,6 +242,11 @@ def converted(kind, form, suffix, *options):
 
 def qcow2(kind):
     return converted(kind, "qcow2", "qcow2")
+
+
+def zst(kind):
+    raw_disk = raw(kind)
+    return made(f"{key(kind)}.zst", lambda path: subprocess.run(["zstd", "-q", "-1", "-o", path, raw_disk], check=True))
 
 
 def vhd(kind):

@@ -395,7 +395,7 @@ def test_a_debian_cloud_image_boots_and_is_verified(store, home):
     assert vhd["imported"]["prepared"] == imported["prepared"]
     store.run("image", "rm", "debian-vhd")
     up(store, "cloud", "debian")
-    done = home.run("verify", "cloud", timeout=300)
+    done = store.run("verify", "cloud", timeout=300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert int(home.sh("cloud", "df --output=size -B1M / | tail -1")) > 9000
     assert home.sh("cloud", "cat /run/cloud-init/result.json | grep -c NoCloud").strip() == "1"
@@ -406,14 +406,13 @@ def test_a_debian_cloud_image_boots_and_is_verified(store, home):
 
 
 def test_a_system_without_systemd_and_cloud_init_boots_and_is_verified(store, home):
-    packed = cloud_disk.made(f"{cloud_disk.key('openrc')}.zst", lambda path: subprocess.run(
-        ["zstd", "-q", "-1", "-o", path, cloud_disk.raw("openrc")], check=True))
+    packed = cloud_disk.zst("openrc")
     made = store.json("image", "import", packed, "--name", "openrc")
     assert made["imported"]["layout"] == "Debian GNU/Linux 12 (bookworm), OpenRC with System V init"
     assert (made["imported"]["boot"], made["imported"]["format"]) == ("systemd-boot", "raw+zstd")
     assert made["imported"]["shortfall"] == ["there is no cloud-init: user-data does nothing, and your user is not made"]
     up(store, "plain", "openrc")
-    done = home.run("verify", "plain", timeout=300)
+    done = store.run("verify", "plain", timeout=300)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert home.sh("plain", "cat /proc/1/comm").strip() == "init"
     assert home.sh("plain", "pidof systemd || echo none").strip() == "none"
