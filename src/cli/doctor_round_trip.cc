@@ -161,7 +161,8 @@ Diagnosis round_trip(const config::Paths& paths, const std::string& name) {
   std::string why_alone;
   const auto image = image_at_hand(paths);
   if (!image) why_alone = "there is no image for a VM yet";
-  if (!preflight::find_qemu() || !sys::find_program("qemu-img")) why_alone = "no VM runs without QEMU";
+  if (!preflight::find_qemu() || !sys::find_program("qemu-img"))
+    why_alone = "no VM runs without QEMU";
   auto found = why_alone.empty() ? through_vm(paths, name, *image) : through_pep(paths, why_alone);
   return found ? *std::move(found) : failed(std::move(found).error());
 }
