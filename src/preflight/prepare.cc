@@ -359,9 +359,20 @@ Result<void> make_overlay(const Draft& draft) {
   return {};
 }
 
-Result<void> write_efi_vars(const PrepareOptions& options, const Draft& draft) {
+/// It started by firmware before.
+bool had_efi_vars(const Draft& draft) {
+  const auto text = sys::read_file(draft.paths.plan, config::kLargestConfigFile);
+  const auto before = text ? config::parse_vm_plan(*text) : std::unexpected(text.error());
+  return before && !before->direct;
+}
+
+Result<void> write_efi_vars(const PrepareOptions& options, Draft& draft) {
   std::error_code error;
   if (!options.reset_efi_vars && fs::exists(draft.paths.efi_vars, error)) return {};
+  if (!options.reset_efi_vars && had_efi_vars(draft)) {
+    draft.notes.emplace_back(
+        "its EFI variable store was missing, and is made anew from the firmware's template");
+  }
   constexpr std::uint64_t kLargestStore = 64 << 20;
   PINHOLE_TRY(const std::string content,
               sys::read_file(draft.plan.firmware.vars_template, kLargestStore));
@@ -464,7 +475,7 @@ Result<void> guard_shares(const config::Paths& paths, Draft& draft) {
 }
 
 /// What the machine starts from, beside its disk.
-Result<void> write_boot_files(const PrepareOptions& options, const Draft& draft) {
+Result<void> write_boot_files(const PrepareOptions& options, Draft& draft) {
   if (draft.plan.direct) {
     PINHOLE_TRY(const fs::path agent, config::inner_program("pinhole-agent"));
     return write_initrd(options.image->direct->modules, agent, draft.paths.initrd);

@@ -14,6 +14,8 @@ import time
 
 import pytest
 
+import small_disk
+
 BIN = pathlib.Path(os.environ.get("PINHOLE_BIN", pathlib.Path(__file__).parents[2] / "build/release/bin"))
 BOOT_SECONDS = 480
 
@@ -184,6 +186,12 @@ class Origin:
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="session")
+def good_disk(tmp_path_factory):
+    """A raw disk that preflight takes for a bootable one."""
+    return small_disk.make(tmp_path_factory.mktemp("disk"))
 
 
 @pytest.fixture(scope="session")

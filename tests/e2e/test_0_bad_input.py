@@ -2,6 +2,7 @@
 """Bad input: one clear error with a fix, a non-zero status, and everything as it was."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -107,14 +108,13 @@ def test_workspaces_that_virtiofsd_would_misread(refused, tmp_path, name):
 
 
 @pytest.fixture
-def project(home, tmp_path):
+def project(home, good_disk, tmp_path):
     """A trusted project file that wants `vm`; beside the project lie things that it may not name."""
     folder = tmp_path / "project"
     folder.mkdir()
-    gpt = b"\0" * 512 + b"EFI PART" + b"\0" * 1016
-    (tmp_path / "outside.raw").write_bytes(gpt)
+    shutil.copy(good_disk, tmp_path / "outside.raw")
     (tmp_path / "outside.yaml").write_text("#cloud-config\n")
-    (folder / "disk.raw").write_bytes(gpt)
+    shutil.copy(good_disk, folder / "disk.raw")
 
     def make(vm):
         (folder / "pinhole.yaml").write_text(f"version: 1\nvm: {vm}\n")

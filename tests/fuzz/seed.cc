@@ -76,8 +76,8 @@ class Changed {
     if (!report) return;
     PINHOLE_CHECK(report->size == image.size() && report->files.size() <= kMaxIsoEntries);
     PINHOLE_CHECK(report->problems.size() < 40);
-    for (const std::string& problem : report->problems) {
-      for (const char c : problem)
+    for (const Error& problem : report->problems) {
+      for (const char c : problem.message)
         PINHOLE_CHECK(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F);
     }
   }
