@@ -35,7 +35,7 @@ def long_options(text):
     text = re.split(r"^[Ee]xamples?:", text, flags=re.M)[0]
     if not text.startswith("usage:"):
         text = "\n".join(re.findall(r"^  (-.*?)(?:  |$)", text, re.M))
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
 
 
 def offered(*words, env=None):
@@ -55,7 +55,7 @@ def compare(words, expected):
 def check_page(words, options):
     section = re.search(rf"^## pinhole {' '.join(words)}(?: [^\n]*)?\n(.*?)(?=^## |\Z)", cli_md.read_text(), re.M | re.S)
     check(f"{cli_md.name}: no section for {' '.join(words)}", section)
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section[1])) if section else set()
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", section[1])) if section else set()
     check(f"{cli_md.name}: {' '.join(words)} lacks {sorted(options - named)}", options <= named)
 
 
