@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // pinhole doctor.
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -126,6 +127,11 @@ void mend(const std::vector<Row>& rows, doctor::ExamineOptions options,
   for (std::size_t i = 0; i < places.size(); ++i) reports[places[i]] = std::move(mended[i]);
 }
 
+bool was_interrupted(const Interrupts& interrupts) {
+  pollfd waited{.fd = interrupts.fd(), .events = POLLIN, .revents = 0};
+  return ::poll(&waited, 1, 0) == 1;
+}
+
 RowReport try_round_trip(doctor::ExamineOptions options, Progress& progress) {
   const std::string name = "doctor-" + sys::random_hex(3);
   options.arguments = {"doctor", "--vm", name, "--row"};
@@ -152,8 +158,11 @@ Result<Examined> examine_all(const DoctorWords& words) {
     };
   PINHOLE_TRY(const auto rows, chosen_rows(words.only));
   auto reports = doctor::examine(rows, options);
-  if (words.fix) mend(rows, options, reports);
-  if (wants_round_trip(words)) reports.push_back(try_round_trip(options, progress));
+  if (words.fix && !was_interrupted(interrupts)) mend(rows, options, reports);
+  if (wants_round_trip(words) && !was_interrupted(interrupts))
+    reports.push_back(try_round_trip(options, progress));
+  if (was_interrupted(interrupts))
+    return fail(Error{.message = "interrupted; nothing of doctor's is left", .exit_status = 130});
   Examined all;
   take(all, std::move(reports));
   return all;

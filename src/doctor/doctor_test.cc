@@ -17,6 +17,7 @@
 #include "doctor/subordinate.h"
 #include "doctor/tools.h"
 #include "sys/files.h"
+#include "sys/unix_socket.h"
 
 namespace pinhole::doctor {
 namespace {
@@ -240,6 +241,19 @@ TEST(Examine, ARowThatHangsCrashesOrBabblesIsAFindingAndTheOthersAnswer) {
   EXPECT_THAT(reports[2].found.at(0).details, ElementsAre(HasSubstr("out of luck")));
   EXPECT_EQ(reports[3].found.at(0).code, "row_died");
   EXPECT_EQ(reports[3].found.at(0).name, "babbles");
+}
+
+TEST(Examine, IsGivenUpAtOnceWhenTheUserSaysSo) {
+  auto pipe = sys::make_pipe().value();
+  pipe.second.reset();  // readable: its end
+  const auto started = std::chrono::steady_clock::now();
+  const auto reports = examine({{.name = "a", .run = nullptr}, {.name = "b", .run = nullptr}},
+                               {.program = "/bin/sh",
+                                .arguments = {"-c", "exec sleep 1000"},
+                                .cancel_fd = pipe.first.get()});
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(5));
+  ASSERT_EQ(reports.size(), 2U);
+  EXPECT_TRUE(reports[0].found.empty());
 }
 
 TEST(Examine, AFloodIsCutOff) {

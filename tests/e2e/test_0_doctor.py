@@ -304,8 +304,8 @@ def debian():
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         sources = [p for p in ("/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources") if os.path.exists(p) and os.path.getsize(p)]
-        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(packages), "bookworm", f"{cache}.new", *sources], check=True, timeout=900)
-        os.rename(f"{cache}.new", cache)
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(packages), "bookworm", cache.with_suffix(".new.tar"), *sources], check=True, timeout=900)
+        os.rename(cache.with_suffix(".new.tar"), cache)
     root = pathlib.Path(tempfile.mkdtemp(prefix="pdr-", dir="/var/tmp"))
     root.chmod(0o755)
     subprocess.run(["tar", "-xf", cache, "-C", root], check=True)
@@ -316,6 +316,8 @@ def debian():
     shutil.copytree(pathlib.Path(__file__).parents[2] / "images", root / "opt/pinhole/share/pinhole/images")
     for file in ("/etc/resolv.conf", "/etc/hosts"):
         shutil.copy2(file, root / file[1:])
+    (root / "etc/dpkg/dpkg.cfg.d").mkdir(parents=True, exist_ok=True)
+    (root / "etc/dpkg/dpkg.cfg.d/unsafe").write_text("force-unsafe-io\n")  # it is thrown away
     for file in pathlib.Path("/etc/apt/apt.conf.d").glob("*proxy*"):
         shutil.copy2(file, root / "etc/apt/apt.conf.d")
     with open(root / "etc/passwd", "a") as passwd:  # by hand: without subordinate ids

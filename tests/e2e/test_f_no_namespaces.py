@@ -37,20 +37,20 @@ def checks_of(done):
 
 
 def test_doctor_of_the_host_as_it_is(home):
-    done = home.run("doctor", "--json")
+    done = home.run("doctor", "--quick", "--json")
     checks = checks_of(done)
     assert done.returncode == 0 and checks["user namespaces"]["severity"] == "ok", done.stdout
     assert checks["confinement"]["finding"] == "full"
 
 
 def test_doctor_names_what_is_missing_and_the_way_out(locked):
-    done = locked.run("doctor", "--json")
+    done = locked.run("doctor", "--quick", "--json")
     checks = checks_of(done)
     assert done.returncode == 1
     assert checks["user namespaces"]["severity"] == "problem"
     assert checks["user namespaces"]["fix"] == "sudo sysctl -w user.max_user_namespaces=15000"
     assert checks["confinement"]["finding"].startswith("weak; no user namespaces: ")
-    text = locked.run("doctor")
+    text = locked.run("doctor", "--quick")
     assert text.returncode == 1 and "PROBLEM user namespaces" in text.stdout and "fix:  sudo sysctl -w user.max_user_namespaces=15000" in text.stdout
 
 
