@@ -55,7 +55,7 @@ def choose(seed, count=12, by_firmware=2):
 
 
 class Matrix:
-    NAME = "matrix"
+    NAME = f"matrix-{os.getpid()}"  # processes are looked for by it
 
     def __init__(self, home, policy, seed, stopped_seconds=2.0, say=print):
         """`stopped_seconds`: how long a SIGSTOP lasts; beyond 11, that it is told of is looked at too."""
@@ -115,7 +115,7 @@ class Matrix:
 
     def down(self):
         if self.home.run("down", "--force", self.NAME, timeout=150).returncode == 0:
-            assert wait_until(lambda: processes_of(f"supervise\0{self.NAME}") == [], ORPHAN_SECONDS)
+            assert wait_until(lambda: processes_of(f"supervise\0{self.NAME}\0") == [], ORPHAN_SECONDS)
 
     def up(self):
         """The next start, whatever was before: green, and with nothing left over."""
@@ -153,7 +153,7 @@ class Matrix:
         begun = time.monotonic()
         assert wait_until(lambda: not any(alive(pid) for pid in pids.values()), ORPHAN_SECONDS), (
             f"{what}: still there: { {name: pid for name, pid in pids.items() if alive(pid)} }\n{self.new_log()}")
-        assert wait_until(lambda: processes_of(f"supervise\0{self.NAME}") == [], ORPHAN_SECONDS)
+        assert wait_until(lambda: processes_of(f"supervise\0{self.NAME}\0") == [], ORPHAN_SECONDS)
         return time.monotonic() - begun
 
     def ended_as(self, states, words):
