@@ -134,9 +134,7 @@ inline constexpr Failure kDiskNeedsAnotherFile{
         "The image holds only what differs from another one, or nothing but the names of the "
         "files that hold it. Following such names would let whoever made the image choose "
         "which files of this host are read.",
-    .fix =
-        "get the image as one file that stands for itself (where it was made: qemu-img "
-        "convert)",
+    .fix = "get the image as one file that stands for itself: whoever made it can flatten it",
 };
 
 inline constexpr Failure kDiskOfUnknownKind{
@@ -144,7 +142,7 @@ inline constexpr Failure kDiskOfUnknownKind{
     .symptom = "qemu-img asks for a passphrase, or says \"unsupported feature\".",
     .message = "cannot use the disk {file}: {what}",
     .cause = "The image is encrypted, or of a kind of its format that is not read here.",
-    .fix = "convert it where it was made to an ordinary one (qemu-img convert -O qcow2)",
+    .fix = "convert it where it was made to an ordinary one (qemu-img convert -f FORMAT -O qcow2)",
 };
 
 inline constexpr Failure kDiskTruncated{
