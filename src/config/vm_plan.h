@@ -72,8 +72,8 @@ struct VmPlan {
   std::string image_sha256;     // of the base disk's content, from its manifest
   Disk disk;                    // what the guest writes
   std::optional<Disk> backing;  // read-only, below an overlay
-  std::optional<Disk> tools;    // read-only, raw: the agent, for an image that could not be given it
-  Firmware firmware;            // nothing in it with `direct`
+  std::optional<Disk> tools;  // read-only, raw: the agent, for an image that could not be given it
+  Firmware firmware;          // nothing in it with `direct`
   std::optional<DirectBoot> direct;
   std::filesystem::path qemu;
   std::filesystem::path virtiofsd;  // empty without a share
