@@ -53,7 +53,7 @@ constexpr std::array<std::string_view, 2> kDoorCauses = {
 /// cloud-init 20 s, the others less than one. These are many times that, for a machine with more to do than it can; what
 /// the agent itself bounds (agent/settings.h) has its say first.
 constexpr std::array<StageRule, 8> kStages = {{
-    {BootStage::firmware, "firmware", seconds(90), seconds(40), &failures::kFirmwareLate,
+    {BootStage::firmware, "firmware", seconds(180), seconds(60), &failures::kFirmwareLate,
      kFirmwareCauses},
     {BootStage::boot_loader, "boot loader", seconds(120), seconds(60), &failures::kBootLoaderLate,
      kBootLoaderCauses},

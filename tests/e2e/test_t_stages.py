@@ -100,7 +100,7 @@ def test_a_boot_file_that_boots_nothing_is_named(home):
     folder = home.root / "stages-disk"
     folder.mkdir()
     disk = make_disk(folder, b"\x31\xc0\xc3")  # xor eax, eax; ret
-    said = up_fails(home, "stages-disk", "--disk", disk, "--no-workspace", "--no-config", within=90)
+    said = up_fails(home, "stages-disk", "--disk", disk, "--no-workspace", "--no-config", within=150)
     assert 'VM "stages-disk" did not come up: its boot file ended without booting anything: BdsDxe: starting Boot0001' in said
     assert "the console's last lines:" in said and "fix:  pinhole logs --console stages-disk" in said
     failed(home, "stages-disk", "boot_file_ended", "boot loader")
@@ -147,30 +147,40 @@ def test_a_guest_that_reboots_without_its_agent_is_told_so(home, staged):
     home.exec(name, "sh", "-c", "(sleep 1; systemctl reboot) >/dev/null 2>&1 &")
     assert wait_until(lambda: status(home, name)["reason"] == "the guest reboots", 60), status(home, name)
     assert status(home, name)["stage"] in ("firmware", "boot loader", "kernel", "init")
-    assert wait_until(lambda: status(home, name)["state"] == 3, 240), status(home, name)
-    assert "the guest has booted, but no agent said hello" in failed(home, name, "agent_missing", "init")
+    assert wait_until(lambda: status(home, name)["state"] == 3, BOOT_SECONDS), status(home, name)
+    # Where the machine is so busy that cloud-init has not ended by then, the stage is late first.
+    code = status(home, name)["code"]
+    assert code in ("agent_missing", "init_late")
+    reason = failed(home, name, code, "init")
+    assert code == "init_late" or "the guest has booted, but no agent said hello: " in reason
 
 
-def repair(home, name, script):
-    """A direct boot needs neither the ESP, nor systemd, nor the image's agent."""
+@pytest.fixture(scope="module")
+def broken(home):
+    yield "stages-broken"
+    home.run("rm", "--force", "stages-broken", timeout=120)
+
+
+def change_disk(home, name, script):
+    """A direct boot needs neither the ESP nor systemd, so it can take them away."""
     home.up(name, "--boot", "direct", "--no-workspace", "--no-config")
     home.sh(name, script + "; sync")
     home.ok("down", name, timeout=120)
 
 
-def test_a_kernel_that_panics_ends_the_start_at_once(home, staged):
-    name, _ = staged
-    repair(home, name, "ln -sf /nonexistent /sbin/init")
-    said = up_fails(home, name, "--boot", "efi", "--no-workspace", "--no-config", within=90)
+def test_a_kernel_that_panics_ends_the_start_at_once(home, broken):
+    name = broken
+    change_disk(home, name, "ln -sf /nonexistent /sbin/init")
+    said = up_fails(home, name, "--boot", "efi", "--no-workspace", "--no-config", within=150)
     assert f'VM "{name}": the guest\'s kernel panicked because its first process ended or is missing: ' \
         "Attempted to kill init!" in said, said
     failed(home, name, "kernel_panic_init", "kernel")
 
 
-def test_an_esp_that_the_guest_has_emptied_is_told_by_the_firmware(home, staged):
-    name, _ = staged
-    repair(home, name, "dd if=/dev/zero of=/dev/vda1 bs=1M count=4 conv=notrunc 2>/dev/null")
-    said = up_fails(home, name, "--boot", "efi", "--no-workspace", "--no-config", within=90)
+def test_an_esp_that_the_guest_has_emptied_is_told_by_the_firmware(home, broken):
+    name = broken
+    change_disk(home, name, "dd if=/dev/zero of=/dev/vda1 bs=1M count=4 conv=notrunc 2>/dev/null")
+    said = up_fails(home, name, "--boot", "efi", "--no-workspace", "--no-config", within=150)
     assert "its firmware found nothing to boot: BdsDxe: failed to load Boot0001" in said
     assert "UEFI Interactive Shell" in said
     failed(home, name, "no_bootable_device", "firmware")
