@@ -34,12 +34,12 @@ vmw_vsock_virtio_transport
 virtiofs
 )";
 
+/// Without the short wait for devices of images/base: what stands in an image's own /etc/fstab (an ESP by its label) is late on a busy
+/// host, and the end of that wait is an emergency shell.
 inline constexpr std::string_view kSystemConf =
-    R"(# The proxy for every service, cloud-init's runcmd among them; and no unit that waits for a device
-# that will never come holds the boot up for long.
+    R"(# The proxy for every service, cloud-init's runcmd among them.
 [Manager]
 DefaultEnvironment=http_proxy=http://127.0.0.1:3128 https_proxy=http://127.0.0.1:3128 HTTP_PROXY=http://127.0.0.1:3128 HTTPS_PROXY=http://127.0.0.1:3128 no_proxy=localhost,127.0.0.1,::1 NO_PROXY=localhost,127.0.0.1,::1
-DefaultDeviceTimeoutSec=15s
 )";
 
 inline constexpr std::string_view kUdevTrigger =
