@@ -2,6 +2,8 @@
 #include "failures/failure.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <vector>
 
 #include "base/check.h"
@@ -9,11 +11,30 @@
 namespace pinhole::failures {
 namespace {
 
+enum class For : std::uint8_t { reading, pasting };
+
+bool is_word(std::string_view name) {
+  static constexpr auto kWords =
+      std::to_array<std::string_view>({"file", "folder", "name", "path", "program", "vm"});
+  return std::ranges::find(kWords, name) != kWords.end();
+}
+
+/// As one word of sh(1).
+std::string shell_word(std::string_view value) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+  if (!value.empty() && value.find_first_not_of(kPlain) == std::string_view::npos)
+    return std::string(value);
+  std::string out = "'";
+  for (const char c : value) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
 class Filler {
  public:
   explicit Filler(std::initializer_list<Named> values) : values_(values), used_(values.size()) {}
 
-  std::string fill(std::string_view text) {
+  std::string fill(std::string_view text, For use) {
     std::string out;
     for (;;) {
       const std::size_t open = text.find('{');
@@ -21,7 +42,8 @@ class Filler {
       if (open == std::string_view::npos) return out;
       const std::size_t close = text.find('}', open);
       PINHOLE_CHECK(close != std::string_view::npos);
-      out += value(text.substr(open + 1, close - open - 1));
+      const std::string_view name = text.substr(open + 1, close - open - 1);
+      out += use == For::pasting && is_word(name) ? shell_word(value(name)) : value(name);
       text.remove_prefix(close + 1);
     }
   }
@@ -44,8 +66,8 @@ class Filler {
 
 Error told(const Failure& failure, std::initializer_list<Named> values) {
   Filler filler(values);
-  Error error{.message = filler.fill(failure.message),
-              .fix = filler.fill(failure.fix),
+  Error error{.message = filler.fill(failure.message, For::reading),
+              .fix = filler.fill(failure.fix, For::pasting),
               .code = std::string(failure.code)};
   PINHOLE_CHECK(filler.all_used());
   return error;

@@ -21,6 +21,8 @@ struct Failure {
   std::string_view fix;      ///< Error::fix: a command, or what to do
 };
 
+/// In a fix, {file}, {folder}, {name}, {path}, {program} and {vm} are words of a command that people paste into a shell, and
+/// quoted for one where their values hold anything that it would read otherwise. Others are put in as they are.
 struct Named {
   std::string_view name;  ///< of the placeholder, without braces
   std::string value;      ///< put in as it is: printing makes it printable

@@ -20,9 +20,39 @@ constexpr Failure kOne{.code = "one",
 TEST(Failures, PlaceholdersAreReplacedByWhateverTheirValuesHold) {
   const Error error = told(kOne, {{"file", "a{what}"}, {"what", "{x"}});
   EXPECT_EQ(error.message, "a{what} is {x, {x");
-  EXPECT_EQ(error.fix, "mend a{what}");
+  EXPECT_EQ(error.fix, "mend 'a{what}'");
   EXPECT_EQ(error.code, "one");
   EXPECT_EQ(error.exit_status, 1);
+}
+
+TEST(Failures, WordsOfAFixAreQuotedForAShellAndPhrasesAreNot) {
+  constexpr Failure kFix{.code = "f",
+                         .symptom = "It stands still.",
+                         .message = "{file}",
+                         .cause = "Somebody did it.",
+                         .fix = "{command} {file}"};
+  const auto fix = [&](std::string file) {
+    const Error error = told(kFix, {{"file", file}, {"command", "sudo rm"}});
+    EXPECT_EQ(error.message, file);
+    return error.fix;
+  };
+  EXPECT_EQ(fix("/a/b-c_1.img"), "sudo rm /a/b-c_1.img");
+  EXPECT_EQ(fix("my disk.img"), "sudo rm 'my disk.img'");
+  EXPECT_EQ(fix("a;$(reboot)"), "sudo rm 'a;$(reboot)'");
+  EXPECT_EQ(fix("it's"), R"(sudo rm 'it'\''s')");
+  EXPECT_EQ(fix(""), "sudo rm ''");
+}
+
+TEST(Failures, NoWordOfAFixStandsInQuotesAlready) {
+  for (const Area& area : areas()) {
+    for (const Failure* failure : area.failures) {
+      for (const std::string_view name : {"file", "folder", "name", "path", "program", "vm"}) {
+        const std::size_t at = failure->fix.find(fmt::format("{{{}}}", name));
+        if (at == std::string_view::npos || at == 0) continue;
+        EXPECT_FALSE(std::string_view("'\"`").contains(failure->fix[at - 1])) << failure->code;
+      }
+    }
+  }
 }
 
 TEST(FailuresDeathTest, AMissingOrUnusedValueIsABug) {
