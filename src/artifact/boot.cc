@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "artifact/fat.h"
@@ -17,6 +18,7 @@ namespace pinhole::artifact {
 namespace {
 
 constexpr std::size_t kMostShown = 12;
+constexpr int kMostEsps = 8;  // looked at; a disk with two of them is rare already
 
 std::string called(const Partition& partition) {
   if (partition.name.empty()) return fmt::format("partition {}", partition.number);
@@ -28,7 +30,7 @@ class Judge {
   Judge(const Source& source, const std::string& name, Machine machine, DiskReport& report)
       : source_(source), name_(name), machine_(machine), report_(report) {}
 
-  void esp();
+  void esps();
   void roots();
 
  private:
@@ -50,6 +52,7 @@ class Judge {
                                                    {"found", std::string(found)},
                                                    {"wanted", std::string(to_string(machine_))}});
   }
+  void esp(std::size_t number);
   void no_esp();
   void missing(const std::string& path, const Fat& fat);
   void boot_file(const Fat& fat, const Fat::Entry& file, const std::string& path);
@@ -137,10 +140,31 @@ void Judge::boot_file(const Fat& fat, const Fat::Entry& file, const std::string&
   if (report_.problems.size() == before) report_.boot_file = path;
 }
 
-void Judge::esp() {
-  const std::string path = fmt::format("\\EFI\\BOOT\\{}", boot_file_name(machine_));
+/// Firmware looks at each one until something starts; what is told is the trouble of the first.
+void Judge::esps() {
+  const std::vector<Error> before = report_.problems;
+  std::vector<Error> of_first;
+  int seen = 0;
+  for (std::size_t i = 0; i < report_.partitions.size() && seen < kMostEsps; ++i) {
+    if (report_.partitions[i].type != kEspType) continue;
+    ++seen;
+    report_.problems = before;
+    esp(i);
+    if (!report_.boot_file.empty()) {
+      report_.esp = i;
+      return;
+    }
+    if (report_.esp) continue;
+    report_.esp = i;
+    of_first = std::exchange(report_.problems, before);
+  }
   if (!report_.esp) return no_esp();
-  const Partition& partition = report_.partitions[*report_.esp];
+  report_.problems = std::move(of_first);
+}
+
+void Judge::esp(std::size_t number) {
+  const std::string path = fmt::format("\\EFI\\BOOT\\{}", boot_file_name(machine_));
+  const Partition& partition = report_.partitions[number];
   if (is_blank(source_, partition.start, partition.size))
     return partly_written(fmt::format("{}, its EFI system partition,", called(partition)));
   const PartSource bytes(source_, partition.start, partition.size);
@@ -177,7 +201,7 @@ void Judge::roots() {
 void judge_boot(const Source& source, const std::string& name, Machine machine,
                 DiskReport& report) {
   Judge judge(source, name, machine, report);
-  judge.esp();
+  judge.esps();
   judge.roots();
 }
 

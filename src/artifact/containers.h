@@ -3,6 +3,7 @@
 // reach. What is in the disk, nobody looks at before it is converted.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "artifact/disk.h"
@@ -41,6 +42,11 @@ void judge_vhd(Container container);
 void judge_vhdx(Container container);
 void judge_vmdk(Container container);
 void judge_iso(Container container);
+
+/// The parent that QEMU would open for a VMDK: it takes it from the 20 sectors behind the header, wherever in them the words
+/// stand and wherever the header says that the descriptor is. "/etc/passwd", or empty where only its id is named; nothing where
+/// there is none.
+std::optional<std::string> vmdk_parent(const Source& source);
 
 /// A fixed VHD: its footer is all that tells it from a raw disk.
 bool is_fixed_vhd(const Source& source);

@@ -85,12 +85,17 @@ void judge_raw(const Source& source, const std::string& name, Machine machine, D
     return;
   }
   if (!looks_like_gpt(source)) {
+    report.partitions = mbr_partitions(source);
+    if (std::ranges::find(report.partitions, kEspType, &Partition::type) != report.partitions.end())
+      return judge_boot(source, name, machine, report);
+    report.partitions.clear();
     const std::string_view what =
         has_mbr_partitions(source) ? "a disk with an MBR" : identify(head);
     report.problems.push_back(
         failures::told(failures::kDiskHasNoGpt, {{"file", name}, {"what", std::string(what)}}));
     return;
   }
+  report.has_gpt = true;
   judge_gpt(source, name, report);
   // Whether what the table names is there can only be asked where it is the table's truth.
   if (report.problems.empty()) judge_boot(source, name, machine, report);
@@ -141,7 +146,7 @@ std::string_view qemu_name(DiskFormat format) {
 
 bool is_linux(const Partition& partition) {
   static constexpr auto kTypes = std::to_array<std::string_view>(
-      {"0fc63daf-8483-4772-8e79-3d69d8477de4",  // Linux file system
+      {kLinuxType,
        "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",  // root, x86_64 (Discoverable Partitions Specification)
        "b921b045-1df0-41c3-af44-4c6f280d3fae",    // root, aarch64
        "44479540-f297-41b2-9af7-d131d5f0458a",    // root, i386
@@ -183,8 +188,9 @@ Result<DiskReport> inspect_disk(const std::filesystem::path& path, Machine machi
 }
 
 Result<std::vector<Error>> check_raw_disk(const std::filesystem::path& path, DiskAccess access,
-                                          Machine machine) {
-  auto file = sys::open_pinned(path, access == DiskAccess::read_write ? O_RDWR : O_RDONLY);
+                                          BootEntries entries, Machine machine) {
+  auto file =
+      access == DiskAccess::read_write ? sys::open_pinned(path, O_RDWR) : open_to_judge(path);
   if (!file) {
     Error error = std::move(file).error();
     constexpr std::string_view kWhat = "cannot open ";
@@ -196,6 +202,12 @@ Result<std::vector<Error>> check_raw_disk(const std::filesystem::path& path, Dis
   if (::fstat(file->get(), &info) != 0 || !S_ISREG(info.st_mode))
     return fail(failures::told(failures::kDiskIsNotAFile, {{"file", path.string()}}));
   DiskReport report = judge_raw_disk(FileSource(file->get()), path.string(), machine);
+  const auto missing =
+      std::ranges::find(report.problems, failures::kBootFileMissing.code, &Error::code);
+  if (entries == BootEntries::may_exist && missing != report.problems.end()) {
+    report.notes.push_back(std::move(*missing));
+    report.problems.erase(missing);
+  }
   PINHOLE_TRY_VOID(first_of(std::move(report.problems)));
   return std::move(report.notes);
 }

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "artifact/identify.h"
@@ -40,6 +41,7 @@ struct Partition {
   std::uint64_t start = 0;  ///< bytes
   std::uint64_t size = 0;   ///< bytes
 };
+inline constexpr std::string_view kLinuxType = "0fc63daf-8483-4772-8e79-3d69d8477de4";
 inline constexpr std::string_view kEspType = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 /// Whether it may hold a system's root: one of the Linux types.
 bool is_linux(const Partition& partition);
@@ -52,8 +54,9 @@ struct DiskReport {
   std::uint64_t size = 0;  ///< of the file
   std::uint64_t virtual_size =
       0;  ///< of the disk in it, where the format says it and it was read; raw: size
-  std::vector<Partition> partitions =
-      {};  ///< raw with a GPT whose header holds, in the order of their numbers
+  /// Raw with a GPT whose header holds, or with an MBR that has an EFI system partition; in the order of their numbers.
+  std::vector<Partition> partitions = {};
+  bool has_gpt = false;                 ///< they are a GPT's
   std::optional<std::size_t> esp = {};  ///< the EFI system partition, an index into `partitions`
   std::string boot_file = {};           ///< "\EFI\BOOT\BOOTX64.EFI", where it is there
   std::string label = {};               ///< of an ISO
@@ -70,7 +73,7 @@ struct DiskReport {
 };
 
 /// Any file: a raw disk is judged down to its boot file, for `machine`; of the other formats headers and tables are
-/// followed as far as they say where the file must reach. Total: reads at most a few MiB, whatever the bytes say.
+/// followed as far as they say where the file must reach. Total: reads at most some tens of MiB of tables, whatever the bytes say.
 /// `name` is how errors call the file.
 DiskReport judge_disk(const Source& source, const std::string& name, Machine machine = kOurs);
 
@@ -81,9 +84,14 @@ DiskReport judge_raw_disk(const Source& source, const std::string& name, Machine
 /// Of a file: opened for reading without following links (`path` has them resolved), which must be a regular file.
 Result<DiskReport> inspect_disk(const std::filesystem::path& path, Machine machine = kOurs);
 
-/// A raw disk to boot from by EFI, which this user may write unless `read_only`: the first problem as an error, or notes.
+/// A raw disk to boot from by EFI: the first problem as an error, or notes. One to write to is opened for it, its path has all links
+/// resolved and none is followed; of one that is only read (an image's) the path may have some.
 enum class DiskAccess : std::uint8_t { read_only, read_write };
+/// A machine that has started before may have boot entries in its variables, and need no file of the usual name: then that it is
+/// missing is a note.
+enum class BootEntries : std::uint8_t { none, may_exist };
 Result<std::vector<Error>> check_raw_disk(const std::filesystem::path& path, DiskAccess access,
+                                          BootEntries entries = BootEntries::none,
                                           Machine machine = kOurs);
 
 /// The overlay of a VM, which nobody has open: a qcow2 image whose tables lie in the file. `fix` where it is none.

@@ -175,6 +175,42 @@ TEST(Esp, IsLookedForOpenedAndSearched) {
               HasSubstr("only partly written: partition 2 (pb) holds nothing but zeros"));
 }
 
+TEST(Esp, EachOfThemIsLookedAt) {
+  using test::gpt_disk, test::kEspGuid, test::kLinuxGuid;
+  const DiskReport second = judge(gpt_disk({{kEspGuid, test::fat("GRUBX64 EFI")},
+                                            {kLinuxGuid, std::string(8192, 'r')},
+                                            {kEspGuid, test::fat()}}));
+  EXPECT_EQ(said(second), "");
+  EXPECT_TRUE(second.boots_by_efi());
+  EXPECT_EQ(second.esp, 2U);
+  // Of several that will not do, the first one's trouble is told.
+  const DiskReport none =
+      judge(gpt_disk({{kEspGuid, test::fat("GRUBX64 EFI")}, {kEspGuid, std::string(65536, 'x')}}));
+  EXPECT_THAT(said(none), HasSubstr("boot_file_missing: "));
+  EXPECT_EQ(none.problems.size(), 1U);
+}
+
+TEST(Esp, FirmwareStartsFromOneOfAnMbrToo) {
+  const auto disk = [](char type) {
+    std::string bytes(64 * 512, '\0');
+    bytes += test::fat();
+    bytes[446 + 4] = type;
+    test::put<std::uint32_t>(bytes, 446 + 8, 64);
+    test::put<std::uint32_t>(bytes, 446 + 12, static_cast<std::uint32_t>(test::fat().size() / 512));
+    test::put<std::uint16_t>(bytes, 510, 0xaa55);
+    return bytes;
+  };
+  const DiskReport report = judge(disk('\xef'));
+  EXPECT_EQ(said(report), "");
+  EXPECT_TRUE(report.boots_by_efi());
+  EXPECT_FALSE(report.has_gpt);
+  EXPECT_TRUE(judge(test::bootable_disk()).has_gpt);
+  EXPECT_THAT(said(disk('\x83')), HasSubstr("disk_has_no_gpt: "));
+  std::string behind = disk('\xef');
+  test::put<std::uint32_t>(behind, 446 + 12, 1 << 20);
+  EXPECT_THAT(said(behind), HasSubstr("disk_has_no_gpt: "));
+}
+
 TEST(Esp, WhatAUnifiedKernelCarriesIsJudgedToo) {
   const std::string initrd = test::cpio({{"init", "x"}});
   const auto with = [&](const std::string& kernel, const std::string& files) {
@@ -230,6 +266,23 @@ TEST(Containers, WhatNamesAnotherFileIsRefusedWithoutAdviceToConvertIt) {
     EXPECT_EQ(report.problems.front().code, "disk_needs_another_file") << said(report);
     EXPECT_THAT(report.problems.front().fix, testing::Not(HasSubstr("pinhole image import")));
   }
+}
+
+TEST(Containers, AVmdkWhoseDescriptorIsNotWhereQemuReadsItIsRefused) {
+  EXPECT_EQ(said(test::vmdk()), "");
+  std::string moved = test::vmdk();
+  moved += moved.substr(512, 512);
+  moved[28] = static_cast<char>(moved.size() / 512 - 1);
+  test::put(moved, 512, "parentCID=12345678\nparentFileNameHint=\"/etc/passwd\"\n");
+  EXPECT_THAT(said(moved), HasSubstr("it has no descriptor where its header says"));
+  // In a comment, and in what the descriptor's own size leaves out.
+  EXPECT_THAT(said(changed(test::vmdk(), 512 + 200, "#parentFileNameHint=\"/etc/passwd\"")),
+              HasSubstr("disk_needs_another_file: "));
+  EXPECT_THAT(said(changed(test::vmdk(), 3 * 512 + 64, "xparentCID=00000001")),
+              HasSubstr("disk_needs_another_file: "));
+  std::string narrow = test::vmdk();
+  narrow[45] = 1;  // 256 entries in a table
+  EXPECT_THAT(said(narrow), HasSubstr("its header has no sizes that can be"));
 }
 
 TEST(Containers, AreFollowedAsFarAsTheyReach) {
@@ -314,16 +367,22 @@ TEST_F(RawDisk, WhatAGuestWroteOverItsBootCodeDoesNotMakeItAnotherFormat) {
   EXPECT_EQ(check("torn").error().code, "gpt_damaged");
 }
 
-TEST_F(RawDisk, IsAFileAndNoLinkLeadsToIt) {
+TEST_F(RawDisk, OfAMachineThatStartedBeforeMayLackTheUsualBootFile) {
+  const std::string other = test::gpt_disk({{test::kEspGuid, test::fat("GRUBX64 EFI")}});
+  put("disk", other);
+  EXPECT_EQ(check("disk").error().code, "boot_file_missing");
+  const auto notes = check_raw_disk(at("disk"), DiskAccess::read_write, BootEntries::may_exist);
+  ASSERT_TRUE(notes);
+  EXPECT_EQ(notes->at(0).code, "boot_file_missing");
+  put("disk", other.substr(0, other.size() - 512));
+  EXPECT_FALSE(check_raw_disk(at("disk"), DiskAccess::read_write, BootEntries::may_exist));
+}
+
+TEST_F(RawDisk, ThatIsOnlyReadMayBeNamedByALink) {
   put("good", test::bootable_disk());
-  EXPECT_TRUE(check("good"));
-  EXPECT_EQ(
-      check("missing").error().message,
-      fmt::format("cannot open the disk {}: No such file or directory", at("missing").string()));
-  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
-  EXPECT_EQ(check("fifo").error().code, "disk_is_not_a_file");
-  fs::create_symlink("good", at("link"));  // planted after links were resolved
-  EXPECT_THAT(check("link").error().message, HasSubstr("a symbolic link has taken the place"));
+  fs::create_symlink("good", at("link"));
+  EXPECT_TRUE(check_raw_disk(at("link"), DiskAccess::read_only));
+  EXPECT_FALSE(check_raw_disk(at("link"), DiskAccess::read_write));
 }
 
 TEST_F(RawDisk, HolesWhereItsContentShouldBeAreSeen) {

@@ -195,9 +195,6 @@ void Judge::judge() {
   if (!is_protected(source_)) problem(failures::kGptUnprotected, {{"file", name_}});
   backup_of(main);
   partitions(main);
-  const auto esp = std::ranges::find(report_.partitions, kEspType, &Partition::type);
-  if (esp != report_.partitions.end())
-    report_.esp = static_cast<std::size_t>(esp - report_.partitions.begin());
 }
 
 constexpr std::size_t kMbrTable = 446;
@@ -250,6 +247,28 @@ bool has_mbr_partitions(const Source& source) {
     if (plausible && sector.u8(entry + 4) != 0 && sector.u8(entry + 4) != 0xee) return true;
   }
   return false;
+}
+
+std::vector<Partition> mbr_partitions(const Source& source) {
+  constexpr std::uint8_t kEsp = 0xef, kLinux = 0x83, kGpt = 0xee;
+  const Block sector(source, 0, kSector);
+  std::vector<Partition> found;
+  if (!is_mbr(sector)) return found;
+  for (std::size_t i = 0; i < kMbrEntries; ++i) {
+    const std::size_t entry = kMbrTable + i * kMbrEntry;
+    const std::uint8_t type = sector.u8(entry + 4);
+    const std::uint64_t start = sector.le32(entry + 8) * kSector,
+                        size = sector.le32(entry + 12) * kSector;
+    if (type == 0 || type == kGpt || start == 0 || size == 0 || start + size > source.size())
+      continue;
+    found.push_back({.number = static_cast<unsigned>(i + 1),
+                     .type = type == kEsp     ? std::string(kEspType)
+                             : type == kLinux ? std::string(kLinuxType)
+                                              : fmt::format("{:02x}", type),
+                     .start = start,
+                     .size = size});
+  }
+  return found;
 }
 
 void judge_gpt(const Source& source, const std::string& name, DiskReport& report) {

@@ -33,6 +33,9 @@ GptCopy read_gpt(const Source& source, std::uint64_t sector);
 bool is_protected(const Source& source);
 /// The signature 55 aa and at least one partition entry that is no EE.
 bool has_mbr_partitions(const Source& source);
+/// Those four (UEFI 2.10, 5.2.1: firmware starts from one of type EF), under the GUIDs that a GPT has for their types; other types
+/// are two hexadecimal digits. What lies in an extended one is left out, as is what reaches behind the end.
+std::vector<Partition> mbr_partitions(const Source& source);
 
 /// Judges both copies and what the partitions say into `report`: partitions, ESP, problems, notes. Whether there is anything that
 /// looks like a GPT is the caller's to know.

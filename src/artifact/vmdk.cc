@@ -3,12 +3,16 @@
 #include <algorithm>
 
 #include "artifact/containers.h"
+#include "base/strings.h"
 
 namespace pinhole::artifact {
 namespace {
 
 constexpr std::size_t kHeader = 512;
 constexpr std::uint64_t kUnit = 512;
+// Right behind the header; QEMU looks nowhere else for a parent (block/vmdk.c: DESC_OFFSET, DESC_SIZE).
+constexpr std::uint64_t kDescriptorAt = 1;
+constexpr std::size_t kSearchedForParent = 20 * 512;
 constexpr std::uint64_t kAtEnd = ~std::uint64_t{0};
 constexpr std::uint64_t kMostUnits = std::uint64_t{1} << 50;
 
@@ -33,7 +37,7 @@ bool line_ends_hold(const Block& header) { return header.text(73, 4) == "\n \r\n
 bool judge_descriptor(Container& container, const Block& header) {
   constexpr std::uint64_t kMost = 64 << 10;
   const std::uint64_t at = header.le64(28), size = header.le64(36);
-  if (at == 0 || at > kMostUnits || size > kMost / kUnit) {
+  if (at != kDescriptorAt || size > kMost / kUnit) {
     container.damaged("it has no descriptor where its header says");
     return false;
   }
@@ -45,7 +49,7 @@ bool judge_descriptor(Container& container, const Block& header) {
   } else if (!text.contains("createType=\"monolithicSparse\"") &&
              !text.contains("createType=\"streamOptimized\"")) {
     container.needs_another_file("it is one of several files that a disk consists of");
-  } else if (text.contains("parentCID=") && !text.contains("parentCID=ffffffff")) {
+  } else if (vmdk_parent(container.source())) {
     container.needs_another_file("it holds only what differs from another image (its parent)");
   } else {
     return true;
@@ -56,8 +60,8 @@ bool judge_descriptor(Container& container, const Block& header) {
 bool sizes_can_be(const Extent& extent) {
   const bool grain =
       extent.grain >= 1 && extent.grain <= (1 << 20) && (extent.grain & (extent.grain - 1)) == 0;
-  return grain && extent.capacity != 0 && extent.capacity <= kMostUnits && extent.per_table >= 1 &&
-         extent.per_table <= 65536;
+  // QEMU opens no other tables than those of 512 entries.
+  return grain && extent.capacity != 0 && extent.capacity <= kMostUnits && extent.per_table == 512;
 }
 
 void judge_tables(Container& container, const Extent& extent) {
@@ -86,6 +90,23 @@ void judge_tables(Container& container, const Extent& extent) {
 }
 
 }  // namespace
+
+std::optional<std::string> vmdk_parent(const Source& source) {
+  constexpr std::string_view kHint = "parentfilenamehint", kId = "parentcid=", kNone = "ffffffff";
+  const std::string text = source.text(kDescriptorAt * kUnit, kSearchedForParent);
+  const std::string lower = to_lower(text);
+  if (const std::size_t hint = lower.find(kHint); hint != std::string::npos) {
+    const std::string_view rest = std::string_view(text).substr(hint + kHint.size());
+    std::string_view name = trim(rest.substr(0, rest.find_first_of(std::string_view("\n\0", 2))));
+    while (!name.empty() && std::string_view("= \"").contains(name.front())) name.remove_prefix(1);
+    while (!name.empty() && name.back() == '"') name.remove_suffix(1);
+    return std::string(name);
+  }
+  for (std::size_t at = lower.find(kId); at != std::string::npos; at = lower.find(kId, at + 1)) {
+    if (lower.compare(at + kId.size(), kNone.size(), kNone) != 0) return std::string();
+  }
+  return std::nullopt;
+}
 
 void judge_vmdk(Container container) {
   const Source& source = container.source();

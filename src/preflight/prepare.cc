@@ -146,8 +146,12 @@ Result<void> choose_disk(const PrepareOptions& options, const GuestFolders& gues
     PINHOLE_TRY(const fs::path path, disk_path(options, guests));
     plan.disk = {.path = path, .format = config::DiskFormat::raw};
     plan.image_sha256 = {};
+    std::error_code error;
+    const bool has_entries = !options.reset_efi_vars && fs::exists(draft.paths.efi_vars, error);
     PINHOLE_TRY(const auto notes,
-                artifact::check_raw_disk(plan.disk.path, artifact::DiskAccess::read_write));
+                artifact::check_raw_disk(
+                    plan.disk.path, artifact::DiskAccess::read_write,
+                    has_entries ? artifact::BootEntries::may_exist : artifact::BootEntries::none));
     add_notes(notes, draft);
     return {};
   }
