@@ -137,8 +137,9 @@ def test_every_stage_is_told_with_its_time_and_nobody_waits_for_a_network(home, 
     assert told["boot_stages"]["init"]["detail"] == "the agent said hello"
     for stage in ("firmware", "boot loader", "kernel", "init", "agent", "door"):
         assert re.search(rf"^  ok   {stage} +\d+\.\d s", said, re.MULTILINE), said
-    # Its units alone take some 20 s here. A network that somebody waits for would add two minutes.
-    assert told["stages"]["cloud-init"]["ms"] < 110_000
+    # Some 20 s on a quiet machine, where a network that somebody waits for would add two minutes; a busy one is slow from the start.
+    before = sum(told["boot_stages"][stage]["ms"] for stage in ("kernel", "init"))
+    assert told["stages"]["cloud-init"]["ms"] < max(110_000, 6 * before)
 
 
 def test_a_guest_that_reboots_without_its_agent_is_told_so(home, staged):
@@ -147,12 +148,13 @@ def test_a_guest_that_reboots_without_its_agent_is_told_so(home, staged):
     home.exec(name, "sh", "-c", "(sleep 1; systemctl reboot) >/dev/null 2>&1 &")
     assert wait_until(lambda: status(home, name)["reason"] == "the guest reboots", 60), status(home, name)
     assert status(home, name)["stage"] in ("firmware", "boot loader", "kernel", "init")
-    assert wait_until(lambda: status(home, name)["state"] == 3, BOOT_SECONDS), status(home, name)
-    # Where the machine is so busy that cloud-init has not ended by then, the stage is late first.
-    code = status(home, name)["code"]
-    assert code in ("agent_missing", "init_late")
-    reason = failed(home, name, code, "init")
-    assert code == "init_late" or "the guest has booted, but no agent said hello: " in reason
+    # It has been up, so it is told and left alone. Where the machine is so busy that cloud-init has not ended by then, the
+    # stage is late first.
+    told = ("the guest has booted, but no agent said hello: ", "stage init took longer than ")
+    assert wait_until(lambda: any(text in status(home, name)["reason"] for text in told), BOOT_SECONDS), status(home, name)
+    assert status(home, name)["state"] == 1 and any(f"guest: VM \"{name}\" did not come up: " in line
+                                                    for line in log_of(home, name).splitlines())
+    home.ok("down", "--force", name, timeout=120)
 
 
 @pytest.fixture(scope="module")
