@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Pinhole has kept: images, VMs and their locks, and what was left behind.
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -9,9 +10,11 @@
 #include "base/printable.h"
 #include "base/strings.h"
 #include "doctor/row.h"
+#include "doctor/state.h"
 #include "failures/host.h"
 #include "image/store.h"
 #include "leftovers/find.h"
+#include "leftovers/start.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
 
@@ -40,6 +43,8 @@ bool was_touched(const image::Image& image) {
          static_cast<std::uint64_t>(info.st_size) == record.size;
 }
 
+}  // namespace
+
 std::optional<Diagnosis> image_problem(const image::Listed& listed) {
   const std::string name = printable(listed.name, 80);
   if (!listed.image) {
@@ -57,6 +62,8 @@ std::optional<Diagnosis> image_problem(const image::Listed& listed) {
            {{"name", name}, {"why", checked.error().message}, {"command", how_to_renew(name)}}));
 }
 
+namespace {
+
 Findings images(const Facts& facts) {
   const auto listed = image::list_images(facts.paths.images);
   if (!listed)
@@ -66,7 +73,13 @@ Findings images(const Facts& facts) {
   for (const image::Listed& one : *listed) {
     if (found.size() >= kMostFindings) break;
     names += (names.empty() ? "" : ", ") + one.name;
-    if (auto wrong = image_problem(one)) found.push_back(*std::move(wrong));
+    if (!image_problem(one)) continue;
+    // A build may have put another in its place in between: what is wrong then is so once more.
+    const auto again = image::list_images(facts.paths.images);
+    if (!again) continue;
+    const auto same = std::ranges::find(*again, one.name, &image::Listed::name);
+    if (same == again->end()) continue;
+    if (auto wrong = image_problem(*same)) found.push_back(*std::move(wrong));
   }
   if (!found.empty()) return found;
   if (names.empty()) return {fine("none yet; the first start of a VM builds one")};
@@ -84,34 +97,16 @@ std::set<std::string> names_in(const fs::path& folder) {
   return out;
 }
 
-/// Who holds a lock on the file, by the kernel's list (proc(5), /proc/locks).
-std::string holder(const Facts& facts, const fs::path& lock) {
-  struct stat info{};
-  if (::stat(lock.c_str(), &info) != 0) return {};
-  const std::string inode = fmt::format(":{} ", info.st_ino);
-  for (const std::string_view line : split(text_in(facts, "proc/locks"), '\n')) {
-    if (!line.contains(inode) || !line.contains("FLOCK")) continue;
-    for (const std::string_view field : split(line, ' ')) {
-      const auto pid = parse_u64(field);
-      if (!pid || *pid == 0 || line.starts_with(field)) continue;
-      const std::string command = text_in(facts, fmt::format("proc/{}/comm", *pid));
-      return fmt::format("process {} ({}) holds it", *pid,
-                         command.empty() ? "of another user or namespace" : printable(command, 40));
-    }
-  }
-  return {};
-}
-
-enum class VmUse { idle, running, silent };
-
-VmUse use_of(const config::VmPaths& vm) {
-  std::error_code error;
-  if (!fs::exists(vm.lock, error)) return VmUse::idle;
-  const auto lock = sys::try_lock(vm.lock);
-  if (!lock || *lock) return VmUse::idle;
-  return sys::try_connect_unix(vm.control_socket).outcome == sys::ConnectOutcome::refused
-             ? VmUse::silent
-             : VmUse::running;
+/// Whether its supervisor takes a question and answers it (supervisor/control.h). Who does not listen yet, or no more, is
+/// starting or ending.
+bool answers(const fs::path& control_socket) {
+  constexpr int kLimitMs = 2000;
+  auto connected = sys::try_connect_unix(control_socket);
+  if (connected.outcome == sys::ConnectOutcome::refused) return true;
+  if (!connected.socket) return false;
+  if (!sys::write_all(connected.socket.get(), "{\"v\":1,\"op\":\"status\"}\n")) return false;
+  pollfd waited{.fd = connected.socket.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&waited, 1, kLimitMs) == 1;
 }
 
 Findings machines(const Facts& facts) {
@@ -119,14 +114,13 @@ Findings machines(const Facts& facts) {
   std::size_t all = 0, running = 0;
   for (const std::string& name : names_in(facts.paths.vms)) {
     const auto vm = config::vm_paths(facts.paths, name);
-    const VmUse use = use_of(vm);
     ++all;
-    if (use == VmUse::running) ++running;
-    if (use != VmUse::silent) continue;
-    Error error = told(failures::kVmSilent, {{"name", name}});
-    if (std::string who = holder(facts, vm.lock); !who.empty())
-      error.details.push_back(std::move(who));
-    found.push_back(weaker(std::move(error)));
+    std::error_code error;
+    if (!fs::exists(vm.lock, error)) continue;
+    if (const auto lock = sys::try_lock(vm.lock); !lock || *lock) continue;
+    ++running;
+    if (auto wrong = leftovers::why_held(vm, name, answers))
+      found.push_back(weaker(*std::move(wrong)));
   }
   if (!found.empty()) return found;
   return {fine(fmt::format("{}, {} running", all == 0 ? "none" : std::to_string(all), running))};
@@ -151,7 +145,7 @@ std::vector<std::string> remove_left_behind(const Facts& facts) {
   const auto found = leftovers::find(facts.paths);
   if (!found) return done;
   for (const leftovers::Leftover& one : *found) {
-    // What a run's guest left is looked at before it goes.
+    // What a run's guest left is looked at before it goes: whoever runs this row has done that (cli/command_doctor.cc).
     if (one.kind == leftovers::Kind::ephemeral_vm) continue;
     const auto removed = leftovers::remove(facts.paths, one);
     if (!removed) done.push_back(removed.error().message);
