@@ -130,7 +130,9 @@ void show_faults(const json::object& status) {
   each("noticed", [](const std::string& what, const json::value& told) {
     if (!told.is_object()) return;
     const std::string count = shown(told.get_object(), "count");
-    print_line(fmt::format("  {:<20} {}{}", what, shown(told.get_object(), "line"),
+    const bool hearsay = shown(told.get_object(), "from") == "console";
+    print_line(fmt::format("  {:<20} {}{}{}", what, hearsay ? "the console says: " : "",
+                           shown(told.get_object(), "line"),
                            count == "1" ? "" : " (" + count + " times)"));
   });
   if (const json::value* notes = status.if_contains("notes");

@@ -84,7 +84,7 @@ inline constexpr Failure kPanicNoRoot{
         "The kernel had no initrd, or one that did not fit it, and root= names nothing that "
         "the kernel alone can mount. An initrd that is cut off or another file does the same.",
     .fix =
-        "pinhole image verify, and build or import the image again; what it said: pinhole logs "
+        "pinhole image verify IMAGE, and build or import it again; what it said: pinhole logs "
         "--console {vm}"};
 
 inline constexpr Failure kPanicInit{
@@ -214,7 +214,7 @@ inline constexpr Failure kBootLate{
         "pinhole logs --console {vm}; with less in the user-data, or fewer VMs at once, it may "
         "pass"};
 
-// The likeliest cause of a stage that was late, where the console names it.
+// What the console names as likely, where a start fails: hearsay, so none of their fixes takes anything away.
 
 inline constexpr Failure kOutOfMemory{
     .code = "guest_out_of_memory",
@@ -239,13 +239,15 @@ inline constexpr Failure kFsckFailed{
     .symptom = "UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY.",
     .message = "VM \"{vm}\": its file system could not be repaired, in stage {stage}: {line}",
     .cause = "The disk was damaged: switched off while writing, converted badly, or cut off.",
-    .fix = "a new disk: pinhole rm {vm}, then pinhole up {vm}"};
+    .fix =
+        "pinhole logs --console {vm}; a file system is repaired with fsck from a machine that does "
+        "not run from it"};
 inline constexpr Failure kGuestDiskErrors{
     .code = "guest_disk_errors",
     .symptom = "EXT4-fs error; I/O error, dev vda; Remounting filesystem read-only.",
     .message = "VM \"{vm}\": its disk or file system is damaged or gone, in stage {stage}: {line}",
     .cause = "What the guest reads of its disk is not what it wrote, or the disk was taken away.",
-    .fix = "pinhole image verify; a new disk: pinhole rm {vm}, then pinhole up {vm}"};
+    .fix = "pinhole logs --console {vm}; whether the image is whole: pinhole image verify IMAGE"};
 inline constexpr Failure kRootMissing{
     .code = "root_missing",
     .symptom =
@@ -255,7 +257,7 @@ inline constexpr Failure kRootMissing{
     .cause =
         "The partition table was lost, root= names another disk, or the initrd lacks the "
         "driver of virtio disks.",
-    .fix = "pinhole logs --console {vm}; a new disk: pinhole rm {vm}, then pinhole up {vm}"};
+    .fix = "pinhole logs --console {vm}"};
 
 // What the guest said on port 442.
 
@@ -265,6 +267,34 @@ inline constexpr Failure kStageFailed{
     .message = "VM \"{vm}\" did not come up: stage {stage}: {detail}",
     .cause = "The guest's agent could not do its part of the boot, and said why.",
     .fix = "pinhole logs {vm}"};
+inline constexpr Failure kWorkspaceNotWritable{
+    .code = "workspace_not_writable",
+    .symptom =
+        "cannot create a file in /workspace: Permission denied; the workspace belongs to "
+        "somebody else.",
+    .message = "VM \"{vm}\" did not come up: stage workspace: {folder} cannot be written: {detail}",
+    .cause =
+        "The guest writes to the workspace as you do, and you may not write to this folder: it "
+        "is another user's, or its mode forbids it.",
+    .fix =
+        "pinhole up {vm} --ro, or make it yours: sudo chown \"$USER\" {folder}, chmod u+rwx "
+        "{folder}"};
+inline constexpr Failure kStartNotResponding{
+    .code = "start_not_responding",
+    .symptom = "The start hangs; not responding since; a process of the VM is stopped (SIGSTOP).",
+    .message = "VM \"{vm}\" did not come up: {process} (pid {pid}) {what}, for {seconds} s now",
+    .cause =
+        "One of the host's processes of this VM was stopped, by somebody or by a debugger, or "
+        "waits for a file system or device that does not answer. The guest is not to blame.",
+    .fix = "what it waits for: pinhole logs --supervisor {vm}; then again: pinhole up {vm}"};
+inline constexpr Failure kGuestUnitsFailed{
+    .code = "guest_units_failed",
+    .symptom = "systemctl --failed shows units in the guest; a service did not start at boot.",
+    .message = "VM \"{vm}\": failed units in the guest: {units}",
+    .cause =
+        "The machine is up, and these of its systemd units failed. They may be the image's own, "
+        "such as one that waits for a network device, of which there is none.",
+    .fix = "pinhole exec {vm} -- systemctl status {unit}"};
 inline constexpr Failure kCloudInitErrors{
     .code = "cloud_init_errors",
     .symptom =
@@ -290,12 +320,38 @@ inline constexpr Failure kProcessDied{
         "again.",
     .fix = "look at: pinhole logs --supervisor {vm}"};
 
-inline constexpr const Failure* kBoot[] = {
-    &kNoBootableDevice, &kBootFileEnded, &kEfiShell,      &kGrubPrompt,      &kInitramfsShell,
-    &kEmergencyShell,   &kPanicNoRoot,   &kPanicInit,     &kPanic,           &kSwitchedItselfOff,
-    &kRestartedItself,  &kAgentMissing,  &kConsoleSilent, &kFirmwareLate,    &kBootLoaderLate,
-    &kKernelLate,       &kInitLate,      &kAgentLate,     &kCloudInitLate,   &kWorkspaceLate,
-    &kDoorLate,         &kBootLate,      &kOutOfMemory,   &kGuestDiskFull,   &kFsckFailed,
-    &kGuestDiskErrors,  &kRootMissing,   &kStageFailed,   &kCloudInitErrors, &kProcessDied};
+inline constexpr const Failure* kBoot[] = {&kNoBootableDevice,
+                                           &kBootFileEnded,
+                                           &kEfiShell,
+                                           &kGrubPrompt,
+                                           &kInitramfsShell,
+                                           &kEmergencyShell,
+                                           &kPanicNoRoot,
+                                           &kPanicInit,
+                                           &kPanic,
+                                           &kSwitchedItselfOff,
+                                           &kRestartedItself,
+                                           &kAgentMissing,
+                                           &kConsoleSilent,
+                                           &kFirmwareLate,
+                                           &kBootLoaderLate,
+                                           &kKernelLate,
+                                           &kInitLate,
+                                           &kAgentLate,
+                                           &kCloudInitLate,
+                                           &kWorkspaceLate,
+                                           &kDoorLate,
+                                           &kBootLate,
+                                           &kOutOfMemory,
+                                           &kGuestDiskFull,
+                                           &kFsckFailed,
+                                           &kGuestDiskErrors,
+                                           &kRootMissing,
+                                           &kStageFailed,
+                                           &kWorkspaceNotWritable,
+                                           &kStartNotResponding,
+                                           &kGuestUnitsFailed,
+                                           &kCloudInitErrors,
+                                           &kProcessDied};
 
 }  // namespace pinhole::failures

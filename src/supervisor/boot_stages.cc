@@ -51,7 +51,8 @@ constexpr std::array<std::string_view, 2> kDoorCauses = {
 
 /// Honest boots under software emulation on a quiet machine take: firmware 5 s, boot loader 1 to 10 s, kernel 5 s, init 8 s,
 /// cloud-init 20 s, the others less than one. These are many times that, for a machine with more to do than it can; what
-/// the agent itself bounds (agent/settings.h) has its say first.
+/// the agent itself bounds (agent/settings.h) has its say first, under KVM as well: for cloud-init 300 s, and 70 s for what it
+/// asks then.
 constexpr std::array<StageRule, 8> kStages = {{
     {BootStage::firmware, "firmware", seconds(180), seconds(60), &failures::kFirmwareLate,
      kFirmwareCauses},
@@ -60,7 +61,7 @@ constexpr std::array<StageRule, 8> kStages = {{
     {BootStage::kernel, "kernel", seconds(150), seconds(60), &failures::kKernelLate, kKernelCauses},
     {BootStage::init, "init", seconds(240), seconds(90), &failures::kInitLate, kInitCauses},
     {BootStage::agent, "agent", seconds(90), seconds(30), &failures::kAgentLate, kAgentCauses},
-    {BootStage::cloud_init, "cloud-init", seconds(380), seconds(110), &failures::kCloudInitLate,
+    {BootStage::cloud_init, "cloud-init", seconds(420), seconds(400), &failures::kCloudInitLate,
      kCloudInitCauses},
     {BootStage::workspace, "workspace", seconds(120), seconds(75), &failures::kWorkspaceLate,
      kWorkspaceCauses},
@@ -70,8 +71,11 @@ constexpr std::array<StageRule, 8> kStages = {{
 /// From a sign of the end to its being believed: what follows by itself follows in this time, and so does the rest of a
 /// panic's text. Emulated machines print slowly.
 constexpr milliseconds kSettle{2000};
-/// Of a guest that says hello: three of its heartbeats. One that goes on speaking has not ended, whatever its console says.
-constexpr milliseconds kQuiet{15'000};
+/// A startup.nsh shows its commands behind the same prompt, and takes its time between them.
+constexpr milliseconds kShellTcg{30'000}, kShellKvm{10'000};
+/// Of a guest that says hello: four of its heartbeats. One that goes on speaking has not ended, whatever its console says.
+/// Longer than it takes until a process of ours that does not answer is seen (heart.h): its silence is not the guest's.
+constexpr milliseconds kQuiet{20'000};
 /// From a login prompt to the agent's hello. The agent belongs to the early services, but one that a bootcmd of cloud-init
 /// starts may come after the prompt.
 constexpr milliseconds kLoginTcg{120'000}, kLoginKvm{45'000};
@@ -106,7 +110,7 @@ std::string_view stage_name(BootStage stage) {
 }
 
 seconds boot_limit(Accelerator accelerator) {
-  return accelerator == Accelerator::kvm ? seconds(120) : seconds(420);
+  return accelerator == Accelerator::kvm ? seconds(600) : seconds(720);
 }
 
 BootStages::BootStages(const Machine& machine, TimePoint now)
@@ -142,10 +146,15 @@ std::optional<BootStages::Ended> BootStages::go_to(BootStage stage, TimePoint no
   return ended;
 }
 
+/// Of a machine that runs, whoever works in it may write to the console; only a panic says something of the machine.
+bool BootStages::counts(ConsoleSign sign) const {
+  const bool runs = was_up_ && !reset_;
+  return is_fatal(sign) && (!runs || sign == ConsoleSign::kernel_panic);
+}
+
 std::optional<BootStages::Ended> BootStages::saw(ConsoleSign sign, TimePoint now) {
-  // Of a machine that is up, whoever works in it may write to the console; only a panic says something of the machine.
-  const bool counts = is_fatal(sign) && (!is_up() || sign == ConsoleSign::kernel_panic);
-  if (counts && !fatal_) {
+  const bool again = sign == ConsoleSign::efi_shell && fatal_ == sign;
+  if (counts(sign) && (!fatal_ || again)) {
     fatal_ = sign;
     fatal_seen_ = now;
   }
@@ -180,33 +189,41 @@ std::optional<BootStages::Ended> BootStages::reported(wire::StageName stage, Tim
   return std::nullopt;
 }
 
-void BootStages::restarted(TimePoint now) {
+void BootStages::restarted(TimePoint now, bool reset) {
   // After a panic that is no way out: the next boot would panic as well, and the reason be lost.
   if (fatal_ == ConsoleSign::kernel_panic && !is_up()) return;
-  const bool reboot = is_up();
-  const unsigned restarts = reboot ? 0 : restarts_ + 1;
-  const TimePoint begun = reboot ? now : begun_;
-  *this = BootStages(machine_, now);
-  restarts_ = restarts;
-  begun_ = begun;
+  const bool reboot = is_up() || (was_up_ && !reset_);
+  BootStages next(machine_, now);
+  next.was_up_ = was_up_;
+  next.reset_ = reset || (!reboot && reset_);
+  if (!reboot) {
+    next.restarts_ = restarts_ + 1;
+    next.begun_ = begun_;
+  }
+  *this = next;
 }
 
 void BootStages::came_up(TimePoint now) {
   go_to(BootStage::up, now);
   login_.reset();
   cloud_init_done_.reset();
+  was_up_ = true;
+  reset_ = false;
 }
 
-void BootStages::stood_still(std::chrono::nanoseconds time) {
-  for (TimePoint* at : {&begun_, &entered_, &fatal_seen_}) *at += time;
+void BootStages::stood_still(TimePoint since, TimePoint until) {
+  // What happened in that time happened, at the latest, at its end.
+  const auto move = [&](TimePoint& at) { at = at < since ? at + (until - since) : until; };
+  for (TimePoint* at : {&begun_, &entered_, &fatal_seen_}) move(*at);
   for (auto* at : {&heard_, &login_, &cloud_init_done_}) {
-    if (*at) **at += time;
+    if (*at) move(**at);
   }
 }
 
 BootStages::TimePoint BootStages::fatal_at() const {
   if (!fatal_) return TimePoint::max();
-  const TimePoint settled = fatal_seen_ + kSettle;
+  const bool shell = fatal_ == ConsoleSign::efi_shell;
+  const TimePoint settled = fatal_seen_ + (shell ? scaled(kShellTcg, kShellKvm) : kSettle);
   return heard_ ? std::max(settled, *heard_ + kQuiet) : settled;
 }
 
@@ -218,26 +235,35 @@ BootStages::TimePoint BootStages::agent_missing_at() const {
   return at;
 }
 
-BootStages::TimePoint BootStages::first_stage_limit() const {
-  return is_up() ? TimePoint::max() : entered_ + limit();
-}
-
-BootStages::Verdict BootStages::judge(TimePoint now) const {
-  if (now >= fatal_at()) return Verdict::fatal_sign;
+BootStages::Verdict BootStages::timed(TimePoint now) const {
   if (is_up()) return Verdict::going;
   if (restarts_ > kMostRestarts) return Verdict::restarts;
   if (now >= agent_missing_at()) return Verdict::agent_missing;
   if (now >= begun_ + boot_limit(machine_.accelerator)) return Verdict::boot_late;
-  if (now >= first_stage_limit()) return Verdict::stage_late;
+  if (now >= entered_ + limit()) return Verdict::stage_late;
   return Verdict::going;
+}
+
+BootStages::TimePoint BootStages::next_deadline() const {
+  return std::min(
+      {agent_missing_at(), entered_ + limit(), begun_ + boot_limit(machine_.accelerator)});
+}
+
+BootStages::Verdict BootStages::judge(TimePoint now) const {
+  if (now >= fatal_at()) return Verdict::fatal_sign;
+  return was_up_ ? Verdict::going : timed(now);
+}
+
+BootStages::Verdict BootStages::overdue(TimePoint now) const {
+  return is_rebooting() && reset_ ? timed(now) : Verdict::going;
 }
 
 BootStages::TimePoint BootStages::next_look(TimePoint now) const {
   if (judge(now) != Verdict::going) return now;
-  TimePoint next = fatal_at();
-  if (is_up()) return next;
-  next = std::min({next, agent_missing_at(), first_stage_limit()});
-  return std::min(next, begun_ + boot_limit(machine_.accelerator));
+  const bool deadlines = !was_up_ || (is_rebooting() && reset_);
+  // One that has passed has been told.
+  if (!deadlines || timed(now) != Verdict::going) return fatal_at();
+  return std::min(fatal_at(), next_deadline());
 }
 
 }  // namespace pinhole::supervisor

@@ -80,18 +80,24 @@ class BootStages {
   std::optional<Ended> reported(wire::StageName stage, TimePoint now);
   /// The guest spoke on port 442.
   void heard(TimePoint now);
-  /// QEMU has reset the machine, which is QEMU's word and not the guest's. While it is up: a reboot.
-  void restarted(TimePoint now);
+  /// The machine begins anew. `reset`: QEMU says so; else it is only the guest's word, a hello of another boot (kexec, or
+  /// whoever in the guest speaks on port 442), which starts no deadlines. While it is up: a reboot.
+  void restarted(TimePoint now, bool reset = true);
   void came_up(TimePoint now);
-  /// The host had paused the machine for so long.
-  void stood_still(std::chrono::nanoseconds time);
+  /// The machine did not run in this time, or nobody could see it run.
+  void stood_still(TimePoint since, TimePoint until);
 
+  /// Of a machine that has been up once only a sign of the end is the end: it may be slow, and it may be writing.
   [[nodiscard]] Verdict judge(TimePoint now) const;
+  /// What the deadlines say of a reboot, which is worth a note.
+  [[nodiscard]] Verdict overdue(TimePoint now) const;
   /// When judge() may say something else than now; while nothing happens.
   [[nodiscard]] TimePoint next_look(TimePoint now) const;
 
   [[nodiscard]] BootStage stage() const { return stage_; }
   [[nodiscard]] bool is_up() const { return stage_ == BootStage::up; }
+  /// It was up, and begins anew.
+  [[nodiscard]] bool is_rebooting() const { return was_up_ && !is_up(); }
   [[nodiscard]] bool has(BootStage stage) const;
   [[nodiscard]] std::optional<ConsoleSign> fatal() const { return fatal_; }
   [[nodiscard]] unsigned restarts() const { return restarts_; }
@@ -106,7 +112,10 @@ class BootStages {
   [[nodiscard]] Milliseconds scaled(Milliseconds tcg, Milliseconds kvm) const;
   [[nodiscard]] TimePoint fatal_at() const;
   [[nodiscard]] TimePoint agent_missing_at() const;
-  [[nodiscard]] TimePoint first_stage_limit() const;
+  /// By the deadlines alone.
+  [[nodiscard]] Verdict timed(TimePoint now) const;
+  [[nodiscard]] TimePoint next_deadline() const;
+  [[nodiscard]] bool counts(ConsoleSign sign) const;
 
   Machine machine_;
   BootStage stage_;
@@ -116,6 +125,8 @@ class BootStages {
   TimePoint fatal_seen_{};
   std::optional<TimePoint> login_, cloud_init_done_;
   unsigned restarts_ = 0;
+  bool was_up_ = false;
+  bool reset_ = false;  // since it was up last
 };
 
 }  // namespace pinhole::supervisor

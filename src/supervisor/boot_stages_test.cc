@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "failures/boot.h"
 #include "supervisor/boot_trouble.h"
+#include "supervisor/standstill.h"
 
 namespace pinhole::supervisor {
 namespace {
@@ -95,6 +97,12 @@ TEST(BootStages, EachHasADeadlineThatTheAcceleratorScales) {
     EXPECT_LE(rule.kvm, boot_limit(Accelerator::kvm)) << rule.name;
     EXPECT_GE(rule.causes.size(), 2U) << rule.name;
   }
+  // agent/settings.h, cloud_init.cc: for so long the agent itself waits, whatever the accelerator.
+  constexpr auto kAgentWaits = 300s + 60s + 10s;
+  EXPECT_GT(rule_of(BootStage::cloud_init).kvm, kAgentWaits);
+  EXPECT_GT(rule_of(BootStage::cloud_init).tcg, kAgentWaits);
+  EXPECT_GT(boot_limit(Accelerator::kvm), kAgentWaits + 120s);
+  EXPECT_GT(boot_limit(Accelerator::tcg), kAgentWaits + 240s);
   Boot slow(kEfi), quick(kEfiKvm);
   EXPECT_EQ(slow.wait(), Verdict::stage_late);
   EXPECT_EQ(slow.passed(), 180s);
@@ -123,17 +131,20 @@ TEST(BootStages, AllOfThemTogetherHaveOneToo) {
   Boot boot(kEfi);
   for (const ConsoleSign sign :
        {ConsoleSign::boot_loader, ConsoleSign::kernel, ConsoleSign::init}) {
-    boot.pass(80s);
+    boot.pass(110s);
     boot.saw(sign);
   }
+  boot.pass(200s);
+  boot.stages.hello(boot.now);
+  boot.stages.reported(wire::StageName::agent, boot.now);
   EXPECT_EQ(boot.wait(), Verdict::boot_late);
-  EXPECT_EQ(boot.passed(), 420s);
+  EXPECT_EQ(boot.passed(), 720s);
 }
 
 TEST(BootStages, ASignOfTheEndIsBelievedASettlingTimeLater) {
   for (const ConsoleSign sign :
-       {ConsoleSign::kernel_panic, ConsoleSign::no_boot_option, ConsoleSign::efi_shell,
-        ConsoleSign::grub_prompt, ConsoleSign::emergency_shell, ConsoleSign::initramfs_shell}) {
+       {ConsoleSign::kernel_panic, ConsoleSign::no_boot_option, ConsoleSign::grub_prompt,
+        ConsoleSign::emergency_shell, ConsoleSign::initramfs_shell}) {
     Boot boot(kEfi);
     boot.pass(10s);
     boot.saw(sign);
@@ -220,26 +231,152 @@ TEST(BootStages, APanicThatRestartsTheMachineIsStillAPanic) {
   EXPECT_EQ(boot.wait(), Verdict::fatal_sign);
 }
 
-TEST(BootStages, ARebootOfAMachineThatIsUpHasTheSameDeadlines) {
+TEST(BootStages, AShellThatGoesOnTypingIsAStartupScript) {
+  Boot boot(kEfi), quick(kEfiKvm);
+  boot.saw(ConsoleSign::efi_shell);
+  boot.pass(25s);
+  EXPECT_EQ(boot.judge(), Verdict::going);
+  boot.saw(ConsoleSign::efi_shell);  // "Shell> FS0:"
+  boot.pass(25s);
+  EXPECT_EQ(boot.judge(), Verdict::going);
+  EXPECT_EQ(boot.wait(), Verdict::fatal_sign);
+  EXPECT_EQ(boot.passed(), 55s);
+  quick.saw(ConsoleSign::efi_shell);
+  EXPECT_EQ(quick.wait(), Verdict::fatal_sign);
+  EXPECT_EQ(quick.passed(), 10s);
+}
+
+/// Since a day.
+Boot machine_that_is_up() {
   Boot boot(kEfi);
   boot.stages.hello(boot.now);
   boot.stages.came_up(boot.now);
   boot.pass(24h);
-  boot.stages.restarted(boot.now);
-  EXPECT_EQ(boot.stages.restarts(), 0U);
-  EXPECT_EQ(boot.judge(), Verdict::going);
-  EXPECT_EQ(boot.wait(), Verdict::stage_late);
-  EXPECT_EQ(boot.passed(), 24h + 180s);
+  return boot;
 }
 
-TEST(BootStages, TimeInWhichTheHostHadPausedItDoesNotCount) {
+TEST(BootStages, ARebootThatTakesLongIsNotedAndNotEnded) {
+  Boot boot = machine_that_is_up();
+  EXPECT_FALSE(boot.stages.is_rebooting());
+  boot.stages.restarted(boot.now);
+  EXPECT_TRUE(boot.stages.is_rebooting());
+  EXPECT_EQ(boot.stages.restarts(), 0U);
+  EXPECT_EQ(boot.stages.next_look(boot.now), boot.now + 180s);
+  EXPECT_EQ(boot.stages.overdue(boot.now + 179s), Verdict::going);
+  EXPECT_EQ(boot.stages.overdue(boot.now + 180s), Verdict::stage_late);
+  EXPECT_EQ(boot.wait(), Verdict::going);
+  boot.pass(24h);
+  EXPECT_EQ(boot.judge(), Verdict::going);
+  EXPECT_EQ(boot.stages.next_look(boot.now), BootStages::TimePoint::max());
+  boot.stages.hello(boot.now);
+  boot.stages.came_up(boot.now);
+  EXPECT_FALSE(boot.stages.is_rebooting());
+}
+
+TEST(BootStages, ARebootThatFindsNothingToBootIsTheEnd) {
+  Boot boot = machine_that_is_up();
+  boot.stages.restarted(boot.now);
+  boot.saw(ConsoleSign::no_boot_option);
+  EXPECT_EQ(boot.wait(), Verdict::fatal_sign);
+}
+
+TEST(BootStages, AHelloOfAnotherBootWithoutAResetStartsNoDeadlines) {
+  Boot boot = machine_that_is_up();
+  for (int i = 0; i < 100; ++i) {
+    boot.stages.restarted(boot.now, false);
+    boot.stages.hello(boot.now);
+    boot.saw(ConsoleSign::emergency_shell);  // whoever works in it may write that
+    EXPECT_EQ(boot.stages.next_look(boot.now), BootStages::TimePoint::max());
+    boot.pass(1h);
+    EXPECT_EQ(boot.judge(), Verdict::going);
+    EXPECT_EQ(boot.stages.overdue(boot.now), Verdict::going);
+  }
+  EXPECT_EQ(boot.stages.restarts(), 0U);
+  // QEMU's own word starts them, and a panic of a kexec's kernel counts.
+  boot.saw(ConsoleSign::kernel_panic);
+  EXPECT_EQ(boot.wait(), Verdict::fatal_sign);
+  boot.stages = BootStages(kEfi, boot.now);
+  boot.stages.came_up(boot.now);
+  boot.stages.restarted(boot.now, false);
+  boot.stages.restarted(boot.now);
+  EXPECT_EQ(boot.stages.next_look(boot.now), boot.now + 180s);
+}
+
+TEST(BootStages, AResetWhileTheMachineIsPausedIsARebootAndNobodySpins) {
+  Boot boot = machine_that_is_up();
+  const auto paused = boot.now;
+  boot.stages.restarted(boot.now);
+  boot.pass(1h);
+  boot.stages.stood_still(paused, boot.now);
+  EXPECT_TRUE(boot.stages.is_rebooting());
+  // At each of its looks, until there is none, the next one lies ahead.
+  EXPECT_EQ(boot.wait(), Verdict::going);
+  EXPECT_EQ(boot.stages.next_look(boot.now), BootStages::TimePoint::max());
+}
+
+TEST(BootStages, TimeInWhichTheMachineStoodStillDoesNotCount) {
   Boot boot(kEfi);
   boot.pass(60s);
+  const auto paused = boot.now;
   boot.pass(3600s);
-  boot.stages.stood_still(3600s);
+  boot.stages.stood_still(paused, boot.now);
   EXPECT_EQ(boot.judge(), Verdict::going);
   EXPECT_EQ(boot.wait(), Verdict::stage_late);
   EXPECT_EQ(boot.passed(), 3780s);
+}
+
+TEST(BootStages, WhatWasSeenWhileItStoodStillIsNotMovedIntoTheFuture) {
+  Boot boot(kEfi);
+  boot.pass(60s);
+  const auto since = boot.now;
+  boot.pass(50s);
+  boot.saw(ConsoleSign::boot_loader);
+  boot.pass(50s);
+  boot.stages.stood_still(since, boot.now);
+  const auto ended = boot.stages.saw(ConsoleSign::kernel, boot.now);
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->took, 0s);
+}
+
+TEST(Standstill, IsTimeThatCountsForNobody) {
+  using At = Standstill::TimePoint;
+  const auto at = [](std::chrono::milliseconds time) { return At(time); };
+  Standstill still(at(0s));
+  EXPECT_FALSE(still.look(std::nullopt, at(1s)));
+  EXPECT_FALSE(still.lasts());
+  // A process that was asked at 1 s is known not to answer.
+  EXPECT_FALSE(still.look(at(1s), at(2s)));
+  EXPECT_TRUE(still.lasts());
+  EXPECT_FALSE(still.look(at(1s), at(4s)));
+  const auto over = still.look(std::nullopt, at(5s));
+  ASSERT_TRUE(over);
+  EXPECT_EQ(over->since, at(1s));
+  EXPECT_EQ(over->until, at(5s));
+  EXPECT_FALSE(still.lasts());
+  // What counted once does not count again.
+  EXPECT_FALSE(still.look(at(2s), at(6s)));
+  EXPECT_EQ(still.look(std::nullopt, at(7s))->since, at(5s));
+}
+
+TEST(Standstill, ASupervisorThatWasStoppedReadsBeforeItJudges) {
+  using At = Standstill::TimePoint;
+  Standstill still(At(0s));
+  EXPECT_FALSE(still.look(std::nullopt, At(3s)));
+  EXPECT_FALSE(still.was_gap());
+  EXPECT_FALSE(still.look(std::nullopt, At(300s)));
+  EXPECT_TRUE(still.was_gap());
+  EXPECT_TRUE(still.lasts());
+  EXPECT_FALSE(still.look(std::nullopt, At(300s + 500ms)));
+  EXPECT_FALSE(still.was_gap());
+  EXPECT_TRUE(still.lasts());
+  const auto over = still.look(std::nullopt, At(301s));
+  ASSERT_TRUE(over);
+  EXPECT_EQ(over->since, At(3s));
+  EXPECT_EQ(over->until, At(301s));
+  // A boot that had two minutes left has two minutes left.
+  Boot boot(kEfi);
+  boot.stages.stood_still(over->since, over->until);
+  EXPECT_EQ(boot.stages.next_look(At(301s)), At(180s + 298s));
 }
 
 // How it is told.
@@ -325,18 +462,58 @@ TEST(BootTrouble, ALateStageHasItsCausesInOrder) {
   EXPECT_THAT(error.details, Contains("  the last line"));
 }
 
-TEST(BootTrouble, WhatTheConsoleNamesIsTheFailure) {
+TEST(BootTrouble, WhatTheConsoleNamesIsALikelyCauseAndNotTheFailure) {
   Told full(kEfi);
   full.says("systemd[1]: x\nmkdir: cannot create directory: No space left on device\n");
   const Error error = full.error();
-  EXPECT_EQ(error.code, "guest_disk_full");
-  EXPECT_EQ(error.message,
-            "VM \"web\" has no space left on its disk, in stage init: mkdir: cannot create "
-            "directory: No space left on device");
-  EXPECT_EQ(error.details.front(), "it did not come up within the 240 s of stage init");
-  Told poor(kDirect);
-  poor.says("[    1.000000] Out of memory: Killed process 1 (a)\n");
-  EXPECT_EQ(poor.error().code, "guest_out_of_memory");
+  EXPECT_EQ(error.code, "init_late");
+  EXPECT_EQ(error.message, "VM \"web\" did not come up: stage init took longer than 240 s");
+  EXPECT_EQ(error.details[1],
+            "  1. the guest's disk is full: \"mkdir: cannot create directory: No space left on "
+            "device\" (pinhole explain guest_disk_full)");
+  Told forged(kDirect);
+  forged.says("EXT4-fs error (device vda2): forged\nUNEXPECTED INCONSISTENCY\n");
+  EXPECT_EQ(forged.error().code, "kernel_late");
+  for (const failures::Failure* failure : failures::kBoot)
+    EXPECT_THAT(failure->fix, testing::Not(HasSubstr("pinhole rm"))) << failure->code;
+}
+
+TEST(BootTrouble, AWorkspaceThatCannotBeWrittenHasANameOfItsOwn) {
+  Told boot(kDirect);
+  const BootEvidence evidence{
+      .vm = "web", .stages = boot.stages, .signs = boot.signs, .workspace = "/srv/x"};
+  const std::string detail =
+      "the file server behind /workspace fails: cannot create a file in /workspace: Permission "
+      "denied";
+  const Error closed = stage_error(BootStage::workspace, detail, evidence);
+  EXPECT_EQ(closed.code, "workspace_not_writable");
+  EXPECT_EQ(closed.message,
+            "VM \"web\" did not come up: stage workspace: /srv/x cannot be written: " + detail);
+  EXPECT_THAT(closed.fix, HasSubstr("pinhole up web --ro"));
+  EXPECT_THAT(closed.fix, HasSubstr("/srv/x"));
+  EXPECT_EQ(stage_error(BootStage::door, detail, evidence).code, "boot_stage_failed");
+  EXPECT_EQ(stage_error(BootStage::workspace, "not mounted", evidence).code, "boot_stage_failed");
+}
+
+TEST(BootTrouble, FailedUnitsAreNotCloudInitsErrors) {
+  const auto notes = [](bool ok, std::string detail) {
+    std::vector<std::string> out;
+    for (const Error& note : cloud_init_notes("web", {.ok = ok, .detail = std::move(detail)}))
+      out.push_back(note.code + ": " + note.message + " -> " + note.fix);
+    return out;
+  };
+  EXPECT_THAT(notes(true, "cloud-init: done"), testing::IsEmpty());
+  EXPECT_THAT(notes(true, "done; failed units: a.service, b.mount"),
+              ElementsAre("guest_units_failed: VM \"web\": failed units in the guest: a.service, "
+                          "b.mount -> pinhole exec web -- systemctl status a.service"));
+  EXPECT_THAT(notes(true, "done; schema: no key x; failed units: a.service"),
+              ElementsAre(HasSubstr("cloud_init_errors: VM \"web\": cloud-init: done; schema: no "
+                                    "key x -> "),
+                          HasSubstr("guest_units_failed")));
+  EXPECT_THAT(notes(true, "done; failed units: a;rm${IFS}-r~.mount"),
+              ElementsAre(HasSubstr("-- systemctl status UNIT")));
+  EXPECT_THAT(notes(false, "cloud-init: error"),
+              ElementsAre(HasSubstr("VM \"web\": cloud-init: error -> ")));
 }
 
 TEST(BootTrouble, SilenceIsToldAsSilence) {

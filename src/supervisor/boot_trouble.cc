@@ -16,10 +16,11 @@ std::string shown(const ConsoleSigns& signs, ConsoleSign sign) {
   return printable(signs.line(sign), kShownLine);
 }
 
-/// What the console names, and what it then is; the nearest to the root of the trouble first.
+/// What the console names, the nearest to the root of the trouble first. Whoever can write to the console can forge it: it
+/// is told as a likely cause, in the guest's words, and never as the failure.
 struct Cause {
   ConsoleSign sign;
-  const failures::Failure* failure;  // nullptr: only a hint
+  const failures::Failure* failure;  // where more is told; nullptr: nowhere
   std::string_view words;
 };
 constexpr Cause kCauses[] = {
@@ -39,8 +40,11 @@ constexpr Cause kCauses[] = {
 Error with_evidence(Error error, const BootEvidence& evidence, bool with_usual_causes) {
   std::vector<std::string> causes;
   for (const Cause& cause : kCauses) {
-    if (evidence.signs.seen(cause.sign))
-      causes.push_back(fmt::format("{}: \"{}\"", cause.words, shown(evidence.signs, cause.sign)));
+    if (!evidence.signs.seen(cause.sign)) continue;
+    const std::string more =
+        cause.failure == nullptr ? "" : fmt::format(" (pinhole explain {})", cause.failure->code);
+    causes.push_back(
+        fmt::format("{}: \"{}\"{}", cause.words, shown(evidence.signs, cause.sign), more));
   }
   if (with_usual_causes) {
     for (const std::string_view cause : rule_of(evidence.stages.stage()).causes)
@@ -96,16 +100,6 @@ Error late_error(BootStages::Verdict verdict, const BootEvidence& evidence) {
   const failures::Named stage{"stage", std::string(stage_name(stages.stage()))};
   const bool whole = verdict == BootStages::Verdict::boot_late;
   const auto limit = whole ? boot_limit(stages.accelerator()) : stages.limit();
-  for (const Cause& cause : kCauses) {
-    if (cause.failure == nullptr || !evidence.signs.seen(cause.sign)) continue;
-    const failures::Named line{"line", shown(evidence.signs, cause.sign)};
-    const bool named = cause.failure != &failures::kRootMissing;
-    Error error =
-        named ? told(*cause.failure, {vm, stage, line}) : told(*cause.failure, {vm, line});
-    return std::move(error).with_detail(
-        fmt::format("it did not come up within the {} s of {}", limit.count(),
-                    whole ? "a boot" : fmt::format("stage {}", stage.value)));
-  }
   const failures::Named seconds{"seconds", seconds_text(limit)};
   if (whole) return told(failures::kBootLate, {vm, stage, seconds});
   if (evidence.silent) return told(failures::kConsoleSilent, {vm, stage, seconds});
@@ -159,9 +153,41 @@ Error early_end_error(const BootEvidence& evidence) {
 }
 
 Error stage_error(BootStage stage, const std::string& detail, const BootEvidence& evidence) {
+  // src/agent/workspace.cc; the guest's word, which is good enough for an advice that harms nothing.
+  const bool closed = detail.contains("cannot create a file in ") &&
+                      (detail.contains("Permission denied") || detail.contains("Read-only"));
+  if (stage == BootStage::workspace && closed && !evidence.workspace.empty())
+    return told(failures::kWorkspaceNotWritable,
+                {{"vm", evidence.vm},
+                 {"folder", evidence.workspace},
+                 {"detail", printable(detail, wire::kDetailBytes)}});
   return told(failures::kStageFailed, {{"vm", evidence.vm},
                                        {"stage", std::string(stage_name(stage))},
                                        {"detail", printable(detail, wire::kDetailBytes)}});
+}
+
+std::vector<Error> cloud_init_notes(const std::string& vm, const wire::Stage& stage) {
+  std::string detail = printable(stage.detail, wire::kDetailBytes);
+  std::string units;
+  if (const std::size_t at = detail.find(wire::kFailedUnits); at != std::string::npos) {
+    units = detail.substr(at + wire::kFailedUnits.size());
+    detail.resize(at);
+  }
+  std::vector<Error> notes;
+  if (!stage.ok || detail.contains(wire::kSchemaErrors)) {
+    if (detail.starts_with("cloud-init: ")) detail.erase(0, std::string("cloud-init: ").size());
+    notes.push_back(told(failures::kCloudInitErrors, {{"vm", vm}, {"detail", detail}}));
+  }
+  if (!units.empty()) {
+    // The fix is pasted into a shell, and the guest chose the name.
+    constexpr std::string_view kPlain =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@:.-";
+    std::string first = units.substr(0, units.find(','));
+    if (first.find_first_not_of(kPlain) != std::string::npos) first = "UNIT";
+    notes.push_back(
+        told(failures::kGuestUnitsFailed, {{"vm", vm}, {"units", units}, {"unit", first}}));
+  }
+  return notes;
 }
 
 }  // namespace pinhole::supervisor

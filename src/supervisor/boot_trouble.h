@@ -17,6 +17,7 @@ struct BootEvidence {
   const ConsoleSigns& signs;
   bool silent = false;                 // not a byte came from the console
   std::vector<std::string> tail = {};  // its last lines, printable
+  std::string workspace = {};          // the host's folder
 };
 
 /// For any verdict but `going`.
@@ -25,6 +26,8 @@ Error boot_error(BootStages::Verdict verdict, const BootEvidence& evidence);
 Error early_end_error(const BootEvidence& evidence);
 /// A stage that the guest itself says has failed.
 Error stage_error(BootStage stage, const std::string& detail, const BootEvidence& evidence);
+/// What the user is to hear of a cloud-init stage, whose end it is not: cloud-init's errors, and the guest's failed units.
+std::vector<Error> cloud_init_notes(const std::string& vm, const wire::Stage& stage);
 /// The kernel panicked; which of the three kinds its own words say.
 Error panic_error(const std::string& vm, const ConsoleSigns& signs);
 

@@ -56,7 +56,6 @@ constexpr Rule kLineRules[] = {
     {ConsoleSign::disk_error, "Remounting filesystem read-only"},
     {ConsoleSign::disk_error, "Aborting journal on device"},
     {ConsoleSign::disk_error, "Can't find ext4 filesystem"},
-    {ConsoleSign::disk_error, "VFS: Can't find"},
     {ConsoleSign::user_data_refused, "Invalid cloud-config provided"},
     {ConsoleSign::user_data_refused, "Failed loading yaml blob"},
     {ConsoleSign::user_data_refused, "Unhandled non-multipart"},
@@ -104,6 +103,18 @@ bool is_boot_file_start(std::string_view line) {
          !line.contains("\"UiApp\"");
 }
 
+/// "fsck exited with status code 1", and "failed with exit status": below 4 the file system is whole (fsck(8)).
+bool is_repaired(std::string_view line) {
+  for (const std::string_view before : {"status code ", "exit status ", "error code "}) {
+    const std::size_t at = line.find(before);
+    if (at == std::string_view::npos) continue;
+    const std::string_view rest = line.substr(at + before.size());
+    const auto status = parse_u64(rest.substr(0, rest.find_first_not_of("0123456789")));
+    return status && *status < 4;
+  }
+  return false;
+}
+
 bool last_tells_more(ConsoleSign sign) {
   return sign == ConsoleSign::kernel_panic || sign == ConsoleSign::out_of_memory ||
          sign == ConsoleSign::grub_error;
@@ -146,6 +157,7 @@ void ConsoleSigns::ended(std::string_view line) {
   for (const Rule& rule : kLineRules) {
     if (rule.start ? !text.starts_with(rule.text) : !text.contains(rule.text)) continue;
     if (rule.sign == ConsoleSign::cloud_init_done && !text.contains("Cloud-init v.")) continue;
+    if (rule.sign == ConsoleSign::fsck_failed && is_repaired(text)) continue;
     return note(rule.sign, text);
   }
   if (!said.empty()) return note(ConsoleSign::kernel, text);

@@ -102,6 +102,8 @@ TEST(ConsoleSigns, CausesAreSeenInTheKernelsAndOthersWords) {
   one("[   12.000001] I/O error, dev vda, sector 12 op 0x0:(READ) flags 0x80700",
       ConsoleSign::disk_error);
   one("/dev/vda2: UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY.", ConsoleSign::fsck_failed);
+  one("systemd-fsck[99]: fsck failed with exit status 4.", ConsoleSign::fsck_failed);
+  one("fsck exited with status code 12", ConsoleSign::fsck_failed);
   one("[\x1b[0;1;31mFAILED\x1b[0m] Failed to start \x1b[0;1;39mweb.service\x1b[0m - A web server.",
       ConsoleSign::unit_failed);
   one("[   20.000001] cloud-init[178]: 2026-11-23 - schema.py[WARNING]: Invalid cloud-config "
@@ -119,6 +121,7 @@ TEST(ConsoleSigns, WhatOnlyResemblesThemIsNone) {
   for (const char* line :
        {"a login:here", "Memory cgroup out of memory: Killed process 1 (x)", "the grub> prompt",
         "[  OK ] no", "my Shell> ", "[12] text", "[ x.123456] text", "finished at last",
+        "fsck exited with status code 1", "done (fsck failed with exit status 0)",
         "kernel panic - not syncing: lower case", "(initramfs)", "welcome to the machine"})
     EXPECT_THAT(signs_of(std::string(line) + "\n"), IsEmpty()) << line;
 }

@@ -111,7 +111,8 @@ void Supervisor::guest_changed(GuestLink::Change change, const wire::GuestMessag
   switch (change) {
     case GuestLink::Change::hello:
       status_->foreign_line("guest: hello, boot " + std::get<wire::Hello>(message).boot_id);
-      if (boot_.is_up()) machine_reset();  // a new kernel without a reset (kexec)
+      // A new kernel without a reset (kexec), or only somebody who says so.
+      if (boot_.is_up()) machine_reset(false);
       stage_ended(boot_.hello(now), "the agent said hello");
       break;
     case GuestLink::Change::again:
@@ -161,17 +162,16 @@ void Supervisor::console_says(const std::vector<ConsoleSign>& signs) {
 }
 
 /// QEMU says so. What the console and the guest said belongs to the boot before.
-void Supervisor::machine_reset() {
+void Supervisor::machine_reset(bool reset) {
   const bool was_up = boot_.is_up();
   if (was_up && boot_.fatal() == ConsoleSign::kernel_panic)
     status_->foreign_line(panic_error(plan_.name, console_->signs()).message + "; it starts again");
-  boot_.restarted(steady_clock::now());
+  boot_.restarted(steady_clock::now(), reset);
   if (boot_.fatal() != ConsoleSign::kernel_panic) console_->machine_reset();
   early_stages_.clear();
-  if (was_up && state_ == VmState::running) {
-    rebooting_ = true;
+  if (was_up) {
     // Not enter(): a hostile guest may do this as often as it likes.
-    state_reason_ = "the guest reboots";
+    if (state_ == VmState::running) state_reason_ = "the guest reboots";
     status_->foreign_line("guest: it reboots");
   } else {
     status_->foreign_line("the machine was reset");
@@ -179,18 +179,14 @@ void Supervisor::machine_reset() {
   changed_.notify();
 }
 
-/// cloud-init's errors stop nothing; the user has to hear of them all the same.
+/// Errors of cloud-init and of units stop nothing; the user has to hear of them all the same.
 void Supervisor::note_cloud_init(const wire::Stage& stage) {
   constexpr std::size_t kMostNotes = 8;
-  const bool trouble = !stage.ok || stage.detail.contains(wire::kSchemaErrors) ||
-                       stage.detail.contains(wire::kFailedUnits);
-  if (!trouble || notes_.size() >= kMostNotes) return;
-  std::string detail = printable(stage.detail, wire::kDetailBytes);
-  if (detail.starts_with("cloud-init: ")) detail.erase(0, std::string("cloud-init: ").size());
-  const Error note =
-      told(failures::kCloudInitErrors, {{"vm", plan_.name}, {"detail", std::move(detail)}});
-  notes_.push_back(note.message);
-  report({{"event", "note"}, {"text", note.message}, {"fix", note.fix}, {"code", note.code}});
+  for (const Error& note : cloud_init_notes(plan_.name, stage)) {
+    if (notes_.size() >= kMostNotes) return;
+    notes_.push_back(note.message);
+    report({{"event", "note"}, {"text", note.message}, {"fix", note.fix}, {"code", note.code}});
+  }
 }
 
 /// Its programs get "No space left on device" and the machine goes on; whoever looks for the reason is to find it here.
@@ -240,7 +236,8 @@ BootEvidence Supervisor::evidence() const {
           .stages = boot_,
           .signs = console_->signs(),
           .silent = console_->bytes_seen() == 0,
-          .tail = console_->tail()};
+          .tail = console_->tail(),
+          .workspace = plan_.workspace() == nullptr ? "" : plan_.workspace()->host.string()};
 }
 
 asio::awaitable<Result<void>> Supervisor::await_up() {
@@ -251,12 +248,12 @@ asio::awaitable<Result<void>> Supervisor::await_up() {
     }
     if (ending_) co_return Result<void>();
     const auto now = steady_clock::now();
-    // A machine that is paused for want of space does not move, and is not to blame for that.
-    const bool paused = state_ == VmState::paused;
-    const auto verdict = paused ? BootStages::Verdict::going : boot_.judge(now);
+    const bool still = stands_still(now);
+    if (auto error = unresponsive(now)) co_return std::unexpected(*std::move(error));
+    const auto verdict = still ? BootStages::Verdict::going : boot_.judge(now);
     if (verdict != BootStages::Verdict::going)
       co_return std::unexpected(boot_error(verdict, evidence()));
-    co_await changed_.wait_until(paused ? steady_clock::time_point::max() : boot_.next_look(now));
+    co_await changed_.wait_until(look_again_at(now));
   }
   const Result<void> judged = judge_stages();
   if (judged) boot_.came_up(steady_clock::now());
@@ -277,35 +274,59 @@ Result<void> Supervisor::judge_stages() const {
   return {};
 }
 
+/// Never now: whatever the stages say, others get their turn before the next look.
+steady_clock::time_point Supervisor::look_again_at(steady_clock::time_point now) const {
+  constexpr milliseconds kSoonest{50};
+  constexpr std::chrono::seconds kWhileStill{1};
+  if (standstill_.lasts()) return now + kWhileStill;
+  return std::max(boot_.next_look(now), now + kSoonest);
+}
+
 asio::awaitable<void> Supervisor::serve_until_end() {
   while (!ending_) {
-    if (rebooting_) {
+    if (boot_.is_rebooting()) {
       co_await await_reboot();
       continue;
     }
     const auto now = steady_clock::now();
-    const bool paused = state_ == VmState::paused;
-    if (!paused && boot_.judge(now) == BootStages::Verdict::fatal_sign) {
+    if (!stands_still(now) && boot_.judge(now) == BootStages::Verdict::fatal_sign) {
       Error error = panic_error(plan_.name, console_->signs());
       std::string reason = error.message;
       fail_vm(std::move(error), std::move(reason));
       continue;
     }
-    co_await changed_.wait_until(paused ? steady_clock::time_point::max() : boot_.next_look(now));
+    co_await changed_.wait_until(look_again_at(now));
   }
 }
 
+/// The machine has been up, so it may hold what nobody wants to lose: only a sign of the end ends it.
 asio::awaitable<void> Supervisor::await_reboot() {
-  const auto up = co_await await_up();
-  rebooting_ = false;
-  if (ending_) co_return;
-  if (up) {
-    status_->foreign_line("guest: up again");
-    if (state_ == VmState::running) state_reason_.clear();
-    co_return;
+  while (!ending_ && !is_up()) {
+    const auto now = steady_clock::now();
+    const bool still = stands_still(now);
+    if (!still && boot_.judge(now) == BootStages::Verdict::fatal_sign) {
+      Error error = boot_error(BootStages::Verdict::fatal_sign, evidence());
+      std::string reason = error.message;
+      fail_vm(std::move(error), std::move(reason));
+      co_return;
+    }
+    if (!still) note_slow_reboot(now);
+    co_await changed_.wait_until(look_again_at(now));
   }
-  std::string reason = up.error().message;
-  fail_vm(up.error(), std::move(reason));
+  if (ending_) co_return;
+  const Result<void> judged = judge_stages();
+  boot_.came_up(steady_clock::now());
+  if (state_ == VmState::running) state_reason_ = judged ? "" : judged.error().message;
+  status_->foreign_line(judged ? "guest: up again" : "guest: " + judged.error().message);
+}
+
+void Supervisor::note_slow_reboot(steady_clock::time_point now) {
+  const auto verdict = boot_.overdue(now);
+  if (verdict == BootStages::Verdict::going || state_ != VmState::running) return;
+  const std::string message = boot_error(verdict, evidence()).message;
+  if (state_reason_ == message) return;
+  state_reason_ = message;
+  status_->foreign_line("guest: " + message);
 }
 
 asio::awaitable<void> Supervisor::explain_end() {
@@ -326,7 +347,9 @@ json::object Supervisor::noticed() const {
     const auto sign = static_cast<ConsoleSign>(i);
     const std::string_view words = notice_words(sign);
     if (words.empty() || !console_->signs().seen(sign)) continue;
-    out[words] = json::object{{"count", console_->signs().count(sign)},
+    // Hearsay, whoever wrote it there.
+    out[words] = json::object{{"from", "console"},
+                              {"count", console_->signs().count(sign)},
                               {"line", printable(console_->signs().line(sign), kDetail)}};
   }
   return out;

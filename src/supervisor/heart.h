@@ -37,6 +37,8 @@ class Heart {
     return Change::lost;
   }
   [[nodiscard]] bool lost() const { return lost_; }
+  /// Of one that is lost: when it was asked in vain.
+  [[nodiscard]] TimePoint asked_at() const { return last_; }
 
  private:
   bool waiting_ = false;

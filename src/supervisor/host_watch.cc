@@ -76,18 +76,18 @@ HostWatch::Seen HostWatch::look(const HostReading& now) {
     }
     seen.time_changed = !seen.lines.empty();
     if (killed_since_last(now)) {
-      seen.lines.emplace_back("the host's kernel has killed a process for want of memory");
+      seen.memory_lines.emplace_back("the host's kernel has killed a process for want of memory");
       killed_at_ = now.boot;
     }
   }
   const auto available = now.memory_available;
   if (available && note_.empty() && *available < kLowMemory) {
-    seen.lines.push_back(
+    seen.memory_lines.push_back(
         fmt::format("the host is short of memory: {} are left", format_size(*available)));
     note_ = "the host is short of memory; its kernel may kill processes of this VM";
   }
   if (available && !note_.empty() && *available >= kEnoughMemory) {
-    seen.lines.emplace_back("the host has memory again");
+    seen.memory_lines.emplace_back("the host has memory again");
     note_.clear();
   }
   last_ = now;

@@ -36,7 +36,9 @@ class HostWatch {
 
   struct Seen {
     std::vector<std::string> lines = {};  ///< for status.log
-    bool time_changed = false;            ///< the guest's clock is behind, or off
+    std::vector<std::string> memory_lines =
+        {};                     ///< too; a guest can cause them, so: as the guest's own
+    bool time_changed = false;  ///< the guest's clock is behind, or off
   };
   Seen look(const HostReading& now);
 

@@ -70,17 +70,17 @@ TEST(HostWatch, LittleMemoryIsNotedUntilThereIsEnough) {
   Host host;
   HostWatch watch;
   host.now.memory_available = 100 * kMib;
-  EXPECT_THAT(watch.look(host.now).lines,
+  EXPECT_THAT(watch.look(host.now).memory_lines,
               ElementsAre("the host is short of memory: 100.0 MiB are left"));
   EXPECT_FALSE(watch.look(host.now).time_changed);
   EXPECT_NE(watch.note(), "");
   host.now.memory_available = 200 * kMib;
-  EXPECT_THAT(watch.look(host.now).lines, IsEmpty());
+  EXPECT_THAT(watch.look(host.now).memory_lines, IsEmpty());
   EXPECT_NE(watch.note(), "");
   host.now.memory_available = std::nullopt;
-  EXPECT_THAT(watch.look(host.now).lines, IsEmpty());
+  EXPECT_THAT(watch.look(host.now).memory_lines, IsEmpty());
   host.now.memory_available = 300 * kMib;
-  EXPECT_THAT(watch.look(host.now).lines, ElementsAre("the host has memory again"));
+  EXPECT_THAT(watch.look(host.now).memory_lines, ElementsAre("the host has memory again"));
   EXPECT_EQ(watch.note(), "");
 }
 
@@ -92,7 +92,7 @@ TEST(HostWatch, KnowsWhenTheKernelHasKilledForWantOfMemory) {
   EXPECT_FALSE(watch.out_of_memory_lately(host.now));
   host.now.oom_kills = 4;
   EXPECT_TRUE(watch.out_of_memory_lately(host.now));
-  EXPECT_THAT(watch.look(host.now).lines,
+  EXPECT_THAT(watch.look(host.now).memory_lines,
               ElementsAre("the host's kernel has killed a process for want of memory"));
   EXPECT_TRUE(watch.out_of_memory_lately(host.now));
   host.pass(6s);

@@ -110,7 +110,10 @@ asio::awaitable<void> Supervisor::recover() {
       continue;
     }
     fallen_.erase(name);
+    recovering_ = name;
     const auto restarted = co_await restart(name);
+    recovering_.clear();
+    changed_.notify();
     if (qmp_->closed()) {
       // QEMU's end takes its back-ends with it; that is the reason to tell of, a moment from now.
       asio::steady_timer pause(io_, kQemuEnds);

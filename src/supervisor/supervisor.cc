@@ -15,6 +15,7 @@
 #include "failures/leftovers.h"
 #include "supervisor/control.h"
 #include "supervisor/launch.h"
+#include "supervisor/report_line.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
 
@@ -39,7 +40,7 @@ Supervisor::Supervisor(config::VmPlan plan, config::VmPaths paths, Fd lock, Fd r
       lock_(std::move(lock)),
       changed_(io_),
       fell_(io_) {
-  // A reader that has stopped reading loses lines; it does not stop us. Lines are shorter than PIPE_BUF, so none is torn.
+  // A reader that has stopped reading loses lines; it does not stop us. None is torn: report_line.h.
   if (report_) sys::set_nonblocking(report_.get());
 }
 
@@ -147,11 +148,11 @@ asio::awaitable<Ending> Supervisor::live() {
 }
 
 void Supervisor::enter(VmState state, std::string reason, std::string fix) {
-  if (state_ == VmState::paused) {
-    const auto now = steady_clock::now();
-    boot_.stood_still(now - std::exchange(going_since_, now));
+  const auto now = steady_clock::now();
+  if (state == VmState::paused || state_ == VmState::paused) {
+    (void)stands_still(now);  // what there was of it until now
+    going_since_ = now;
   }
-  if (state == VmState::paused) going_since_ = steady_clock::now();
   state_ = state;
   status_->state(state, reason);
   state_reason_ = std::move(reason);
@@ -239,7 +240,10 @@ std::uint64_t Supervisor::uptime_ms() const {
 }
 
 void Supervisor::report(json::object event) {
-  if (report_) (void)sys::write_all(report_.get(), json::serialize(event) + "\n");
+  // Where nobody reads any more, nothing here waits for longer.
+  constexpr milliseconds kReader{2000};
+  if (!report_) return;
+  if (!write_report_line(report_.get(), json::serialize(event) + "\n", kReader)) report_.reset();
 }
 
 void Supervisor::report_stage(std::string_view name, bool ok, std::string_view detail,

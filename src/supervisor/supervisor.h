@@ -32,6 +32,7 @@
 #include "supervisor/pep_link.h"
 #include "supervisor/restart_budget.h"
 #include "supervisor/space_watch.h"
+#include "supervisor/standstill.h"
 #include "supervisor/status_log.h"
 #include "sys/asio.h"
 #include "sys/event.h"
@@ -95,6 +96,13 @@ class Supervisor {
   asio::awaitable<Result<void>> await_up();
   Result<void> judge_stages() const;
   asio::awaitable<void> await_reboot();
+  /// True while the guest is not to be judged.
+  bool stands_still(std::chrono::steady_clock::time_point now);
+  [[nodiscard]] std::chrono::steady_clock::time_point look_again_at(
+      std::chrono::steady_clock::time_point now) const;
+  /// What has kept the start from moving for longer than it may.
+  [[nodiscard]] std::optional<Error> unresponsive(std::chrono::steady_clock::time_point now) const;
+  void note_slow_reboot(std::chrono::steady_clock::time_point now);
   asio::awaitable<void> serve_until_end();
   asio::awaitable<void> shut_down();
   asio::awaitable<void> watch(std::string name, int pidfd);
@@ -115,7 +123,8 @@ class Supervisor {
   void child_ended(const std::string& name);
   /// By itself, or because we asked for it. `was_reset`: a machine that boots directly does not start again.
   void machine_ended(std::string reason, bool was_reset = false);
-  void machine_reset();
+  /// `reset`: by QEMU's word.
+  void machine_reset(bool reset = true);
   /// Once the console has said its last.
   asio::awaitable<void> explain_end();
   void guard_ended(Child* guard);
@@ -203,7 +212,7 @@ class Supervisor {
                     .shares = !plan_.shares.empty(),
                     .accelerator = plan_.accelerator},
                    started_};
-  bool rebooting_ = false;  // it was up, and its guest started it again
+  Standstill standstill_{started_};
   std::map<std::string, wire::Stage, std::less<>> early_stages_;  // what the console told of
   std::vector<std::string> notes_;                                // that `up` has shown
   bool guest_disk_full_ = false;
@@ -215,6 +224,7 @@ class Supervisor {
   bool reloading_ = false;
   std::map<std::string, Restarts> restarts_;
   std::set<std::string> fallen_;  // died and not started again yet
+  std::string recovering_;        // being started again
   sys::Event fell_;               // one of them, or the state changed; for recover()
   SpaceWatch space_;
   HostWatch host_watch_;

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "failures/boot.h"
 #include "supervisor/capped_log.h"
 #include "supervisor/launch.h"
 #include "supervisor/process_state.h"
@@ -36,6 +37,9 @@ asio::awaitable<void> Supervisor::watch_hearts() {
     timer.expires_after(kLookEvery);
     co_await timer.async_wait(as_result);
     const auto now = steady_clock::now();
+    (void)stands_still(now);
+    // Somebody had stopped us; what was answered meanwhile is read before the next look.
+    if (standstill_.was_gap()) continue;
     for (const auto& child : children_) look_at_heart(*child, now);
     look_at_guest(now);
   }
@@ -82,6 +86,7 @@ void Supervisor::heart_changed(Child& child, Heart::Change change) {
     status_->line(fmt::format("{}: responding again", child.name));
     child.silent_since.clear();
   }
+  changed_.notify();
 }
 
 /// Its agent says something every five seconds, to a host that listens; nobody else is to blame for its silence.
@@ -90,12 +95,49 @@ void Supervisor::look_at_guest(Heart::TimePoint now) {
   bool host_answers = state_ == VmState::running;
   for (const auto& child : children_) host_answers = host_answers && !child->heart.lost();
   const auto heard = std::max(guest_->state().last_heard, going_since_);
-  const bool silent = host_answers && fallen_.empty() && !rebooting_ && now - heard > kSilence;
+  const bool silent = host_answers && fallen_.empty() && recovering_.empty() &&
+                      !boot_.is_rebooting() && now - heard > kSilence;
   if (silent == !guest_silent_since_.empty()) return;
   guest_silent_since_ =
       silent ? format_time(std::chrono::system_clock::now() - (now - heard)) : std::string();
   if (silent) status_->foreign_line("guest: not responding since " + guest_silent_since_);
   if (!silent && host_answers) status_->foreign_line("guest: responding again");
+}
+
+/// A machine that is paused for want of space does not move, and is not to blame for that; nor is one whose device's other
+/// end does not answer.
+bool Supervisor::stands_still(steady_clock::time_point now) {
+  std::optional<steady_clock::time_point> since;
+  const auto still = [&](steady_clock::time_point at) {
+    since = since ? std::min(*since, at) : at;
+  };
+  if (state_ == VmState::paused) still(going_since_);
+  if (!fallen_.empty() || !recovering_.empty()) still(now);
+  for (const auto& child : children_) {
+    if (child->heart.lost()) still(child->heart.asked_at());
+  }
+  if (const auto over = standstill_.look(since, now)) boot_.stood_still(over->since, over->until);
+  return standstill_.lasts();
+}
+
+std::optional<Error> Supervisor::unresponsive(steady_clock::time_point now) const {
+  constexpr seconds kMost{120};
+  const Child* culprit = nullptr;
+  for (const auto& child : children_) {
+    if (!child->heart.lost() || now - child->heart.asked_at() < kMost) continue;
+    // QEMU waits for the others; one that is stopped is the reason for more than its own silence.
+    if (culprit == nullptr ||
+        (is_stopped(child->process.pid()) && !is_stopped(culprit->process.pid())))
+      culprit = child.get();
+  }
+  if (culprit == nullptr) return std::nullopt;
+  const int pid = culprit->process.pid();
+  return told(failures::kStartNotResponding,
+              {{"vm", plan_.name},
+               {"process", culprit->name},
+               {"pid", fmt::format("{}", pid)},
+               {"what", is_stopped(pid) ? "is stopped" : "does not answer"},
+               {"seconds", fmt::format("{}", kMost.count())}});
 }
 
 bool Supervisor::is_lost(std::string_view name) const {
@@ -133,6 +175,7 @@ asio::awaitable<void> Supervisor::watch_host() {
   for (;;) {
     const HostWatch::Seen seen = host_watch_.look(read_host());
     for (const std::string& line : seen.lines) status_->line(line);
+    for (const std::string& line : seen.memory_lines) status_->foreign_line(line);
     if (seen.time_changed && guest_)
       guest_->tell(heartbeat_ack(0));  // with the time that it is now
     timer.expires_after(kHostEvery);
