@@ -73,9 +73,10 @@ constexpr std::array<StageRule, 8> kStages = {{
 constexpr milliseconds kSettle{2000};
 /// A startup.nsh shows its commands behind the same prompt, and takes its time between them.
 constexpr milliseconds kShellTcg{30'000}, kShellKvm{10'000};
-/// Of a guest that says hello: four of its heartbeats. One that goes on speaking has not ended, whatever its console says.
-/// Longer than it takes until a process of ours that does not answer is seen (heart.h): its silence is not the guest's.
-constexpr milliseconds kQuiet{20'000};
+/// Of a guest that says hello: five of its heartbeats. One that goes on speaking has not ended, whatever its console says.
+/// Longer than from its last heartbeat (5 s) until a process of ours that has stopped since is seen not to answer (heart.h: 15 s,
+/// looked at once a second): its silence is not the guest's.
+constexpr milliseconds kQuiet{25'000};
 /// From a login prompt to the agent's hello. The agent belongs to the early services, but one that a bootcmd of cloud-init
 /// starts may come after the prompt.
 constexpr milliseconds kLoginTcg{120'000}, kLoginKvm{45'000};

@@ -6,6 +6,7 @@
 
 #include "failures/boot.h"
 #include "supervisor/boot_trouble.h"
+#include "supervisor/heart.h"
 #include "supervisor/standstill.h"
 
 namespace pinhole::supervisor {
@@ -176,6 +177,25 @@ TEST(BootStages, AGuestThatSpeaksOnHasNotPanicked) {
   EXPECT_EQ(boot.wait(), Verdict::going);  // its silence much later is another matter
   boot.saw(ConsoleSign::kernel_panic);     // and this is the real one
   EXPECT_EQ(boot.wait(), Verdict::fatal_sign);
+}
+
+TEST(BootStages, SilenceIsNotBelievedBeforeAStoppedProcessOfOursIsSeen) {
+  Boot boot(kDirect);
+  boot.stages.hello(boot.now);
+  boot.stages.came_up(boot.now);
+  // The last heartbeat, then vsockd is stopped, then somebody writes the text of a panic.
+  boot.pass(5s);
+  boot.saw(ConsoleSign::kernel_panic);
+  const auto asked = boot.now + Heart::kPeriod;
+  const auto seen = asked + Heart::kDeadline + 2s;
+  EXPECT_GT(boot.stages.next_look(boot.now), seen);
+  // An hour later it goes on, and so does the guest.
+  boot.now = asked + 1h;
+  boot.stages.stood_still(asked, boot.now);
+  EXPECT_EQ(boot.judge(), Verdict::going);
+  boot.pass(5s);
+  boot.stages.heard(boot.now);
+  EXPECT_EQ(boot.wait(), Verdict::going);
 }
 
 TEST(BootStages, OnceItIsUpOnlyAPanicCounts) {
