@@ -9,13 +9,19 @@
 #include <boost/json.hpp>
 
 #include "base/printable.h"
+#include "base/strings.h"
 #include "cli/app.h"
 #include "cli/doctor_round_trip.h"
+#include "cli/ephemeral_vm.h"
 #include "cli/interrupts.h"
 #include "cli/terminal.h"
+#include "cli/verify.h"
 #include "doctor/examine.h"
 #include "doctor/row.h"
 #include "failures/host.h"
+#include "leftovers/find.h"
+#include "supervisor/boot_stages.h"
+#include "sys/files.h"
 
 namespace pinhole::cli {
 namespace {
@@ -28,9 +34,9 @@ using doctor::RowReport;
 using doctor::Severity;
 
 constexpr std::size_t kShownText = 1000;
-constexpr std::string_view kRoundTrip = "round trip";
-/// Software emulation of an image that boots by firmware alone takes most of it.
-constexpr auto kRoundTripDeadline = std::chrono::seconds(300);
+constexpr std::string_view kRoundTrip = "round trip", kLeftovers = "leftovers";
+/// Of its own: a trial of KVM, the files of the VM, its end.
+constexpr auto kAroundTheVm = std::chrono::seconds(120);
 
 struct DoctorWords {
   bool as_json = false, fix = false, quick = false;
@@ -59,6 +65,19 @@ std::string shown(Severity severity) {
   return "";
 }
 
+/// As `pinhole gc` does it: what the guest of a killed run has left is looked at before it goes.
+std::vector<std::string> remove_ephemeral_vms(const config::Paths& paths) {
+  std::vector<std::string> done;
+  const auto found = leftovers::find(paths, {.sizes = false});
+  for (const auto& one : found.value_or(std::vector<leftovers::Leftover>())) {
+    if (one.kind != leftovers::Kind::ephemeral_vm) continue;
+    const auto removed = remove_dead_ephemeral_vm(paths, one.name);
+    if (!removed) done.push_back(removed.error().message);
+    if (removed && *removed) done.push_back("removed: " + one.text);
+  }
+  return done;
+}
+
 /// A row's own process: everything that may hang or crash happens here.
 Result<int> one_row(const DoctorWords& words) {
   const auto facts = doctor::gather_facts();
@@ -76,7 +95,10 @@ Result<int> one_row(const DoctorWords& words) {
     const auto rows = doctor::all_rows();
     const auto row = std::ranges::find(rows, words.row, &Row::name);
     if (row == rows.end()) return fail("there is no row \"{}\"", printable(words.row, 60));
+    std::vector<std::string> removed;
+    if (words.fix && row->name == kLeftovers) removed = remove_ephemeral_vms(facts->paths);
     report = doctor::run_row(*row, *facts, words.fix);
+    report.fixed.insert(report.fixed.begin(), removed.begin(), removed.end());
   }
   print_json(doctor::print_report(report));
   return 0;
@@ -132,6 +154,27 @@ bool was_interrupted(const Interrupts& interrupts) {
   return ::poll(&waited, 1, 0) == 1;
 }
 
+/// A boot that is late ends by itself, and says why; it is never this that cuts it off.
+std::chrono::seconds round_trip_deadline() {
+  return std::max(supervisor::boot_limit(config::Accelerator::tcg),
+                  supervisor::boot_limit(config::Accelerator::kvm)) +
+         kLongestProbe + kAroundTheVm;
+}
+
+Diagnosis late_round_trip(const std::string& name) {
+  Error error = failures::told(failures::kRoundTripLate,
+                               {{"seconds", std::to_string(round_trip_deadline().count())}});
+  constexpr std::uint64_t kLongestLog = 8 << 20;
+  const auto paths = config::user_paths();
+  const auto said = paths ? sys::read_file(config::vm_paths(*paths, name).status_log, kLongestLog)
+                          : std::unexpected(paths.error());
+  if (const std::string_view last = trim(said ? *said : ""); !last.empty())
+    error.details.push_back("the VM said last: " + printable(split(last, '\n').back(), kShownText));
+  Diagnosis out = doctor::problem(std::move(error));
+  out.name = kRoundTrip;
+  return out;
+}
+
 RowReport try_round_trip(doctor::ExamineOptions options, Progress& progress) {
   const std::string name = "doctor-" + sys::random_hex(3);
   options.arguments = {"doctor", "--vm", name, "--row"};
@@ -139,7 +182,9 @@ RowReport try_round_trip(doctor::ExamineOptions options, Progress& progress) {
     progress.show("round trip: a throw-away VM, allowed and refused through its door");
   };
   auto reports = doctor::examine(
-      {{.name = kRoundTrip, .run = nullptr, .deadline = kRoundTripDeadline}}, options);
+      {{.name = kRoundTrip, .run = nullptr, .deadline = round_trip_deadline()}}, options);
+  for (Diagnosis& found : reports.front().found)
+    if (found.code == failures::kRowHangs.code) found = late_round_trip(name);
   if (const auto paths = config::user_paths()) end_round_trip(*paths, name);
   return std::move(reports.front());
 }
@@ -180,6 +225,8 @@ std::string verdict(const Examined& all, const DoctorWords& words) {
   const std::string_view tried = !words.only.empty() ? " (of what was looked at: --only)"
                                  : words.quick       ? " (no VM was tried: --quick)"
                                                      : "";
+  if (std::ranges::find(all.found, failures::kNoVmTried.code, &Diagnosis::code) != all.found.end())
+    return fmt::format("no problem is known, but no VM was tried: {}", rows(weaker));
   if (weaker == 0) return fmt::format("all is well: VMs run here{}", tried);
   return fmt::format("VMs run here, with less speed, room or confinement: {}{}", rows(weaker),
                      tried);

@@ -10,10 +10,14 @@
 
 #include "base/printable.h"
 #include "base/strings.h"
+#include "cli/images.h"
 #include "cli/launch_vm.h"
 #include "cli/verify.h"
+#include "doctor/state.h"
+#include "doctor/trial_folder.h"
 #include "failures/host.h"
 #include "image/store.h"
+#include "leftovers/folders.h"
 #include "preflight/authority.h"
 #include "preflight/tools.h"
 #include "supervisor/launch.h"
@@ -40,13 +44,8 @@ std::optional<preflight::BaseImage> image_at_hand(const config::Paths& paths) {
   if (!listed) return std::nullopt;
   std::optional<preflight::BaseImage> best;
   for (const image::Listed& one : *listed) {
-    if (!one.image || !image::check_image(*one.image, image::CheckDepth::quick)) continue;
-    const auto modules = one.image->direct_archive();
-    preflight::BaseImage image{.name = one.image->manifest.name,
-                               .disk = one.image->disk(),
-                               .kernel = one.image->kernel(),
-                               .sha256 = one.image->manifest.disk.sha256};
-    if (modules) image.direct = {.kernel = image.kernel, .modules = *modules};
+    if (!one.image || doctor::image_problem(one)) continue;
+    preflight::BaseImage image = as_base(paths.images, *one.image);
     const bool better = !best || (image.direct && !best->direct) ||
                         (image.name == "base" && (image.direct || !best->direct));
     if (better) best = std::move(image);
@@ -110,8 +109,13 @@ Result<std::string> ask_door(const fs::path& socket, std::string_view host) {
   return read_until(door.get(), kPepAnswer, "");
 }
 
+/// Why no VM is tried, and what to do about it.
+struct Alone {
+  std::string_view why, fix;
+};
+
 /// The PEP as a VM has it, confined alike, with folders of its own below `folder`.
-Result<Diagnosis> through_pep_in(const fs::path& folder, std::string_view why_alone) {
+Result<Diagnosis> through_pep_in(const fs::path& folder, const Alone& alone) {
   const config::Paths paths{.vms = folder / "s", .runtime = folder / "r"};
   const config::VmPaths vm = config::vm_paths(paths, "d");
   for (const fs::path& made : {vm.audit, vm.authority, vm.door, vm.names})
@@ -143,14 +147,15 @@ Result<Diagnosis> through_pep_in(const fs::path& folder, std::string_view why_al
   if (!refused.starts_with("HTTP/1.1 403 ") || !refused.contains("denied_by_policy"))
     return fail("what is not allowed was answered by \"{}\"",
                 printable(split(refused, '\r')[0], 200));
-  return doctor::fine(fmt::format(
-      "the door alone ({}): what is allowed was answered, what is not was refused", why_alone));
+  return doctor::weaker(
+      failures::told(failures::kNoVmTried,
+                     {{"why", std::string(alone.why)}, {"command", std::string(alone.fix)}}));
 }
 
-Result<Diagnosis> through_pep(const config::Paths& paths, std::string_view why_alone) {
+Result<Diagnosis> through_pep(const config::Paths& paths, const Alone& alone) {
   PINHOLE_TRY_VOID(config::prepare_runtime(paths));
-  PINHOLE_TRY(const auto folder, sys::TempDir::make(paths.runtime));
-  return through_pep_in(folder.path(), why_alone);
+  PINHOLE_TRY(const auto folder, doctor::TrialFolder::make(paths.runtime));
+  return through_pep_in(folder.path(), alone);
 }
 
 }  // namespace
@@ -158,12 +163,12 @@ Result<Diagnosis> through_pep(const config::Paths& paths, std::string_view why_a
 Diagnosis round_trip(const config::Paths& paths, const std::string& name) {
   if (const auto user = preflight::check_not_root(); !user)
     return doctor::problem(failures::told(failures::kRunningAsRoot));
-  std::string why_alone;
+  Alone alone;
   const auto image = image_at_hand(paths);
-  if (!image) why_alone = "there is no image for a VM yet";
+  if (!image) alone = {"there is no image for a VM yet", "pinhole image build base"};
   if (!preflight::find_qemu() || !sys::find_program("qemu-img"))
-    why_alone = "no VM runs without QEMU";
-  auto found = why_alone.empty() ? through_vm(paths, name, *image) : through_pep(paths, why_alone);
+    alone = {"no VM runs without QEMU", "do what the rows \"QEMU\" and \"qemu-img\" say"};
+  auto found = alone.why.empty() ? through_vm(paths, name, *image) : through_pep(paths, alone);
   return found ? *std::move(found) : failed(std::move(found).error());
 }
 
@@ -171,7 +176,7 @@ void end_round_trip(const config::Paths& paths, const std::string& name) {
   const Vm vm{.name = name, .paths = config::vm_paths(paths, name)};
   std::error_code error;
   if (fs::exists(vm.paths.dir, error)) (void)stop_vm(vm, true);
-  (void)sys::remove_tree(vm.paths.runtime);
+  (void)leftovers::remove_socket_folder(vm.paths.runtime);
   (void)sys::remove_tree(vm.paths.dir);
 }
 

@@ -6,6 +6,7 @@
 #include "cli/terminal.h"
 #include "config/paths.h"
 #include "image/names.h"
+#include "preflight/kvm_probe.h"
 #include "preflight/tools.h"
 
 namespace pinhole::cli {
@@ -35,16 +36,18 @@ std::optional<preflight::DirectImage> direct_image(const image::Image& image) {
   return preflight::DirectImage{.kernel = image.kernel(), .modules = *modules};
 }
 
-/// A kernel to try KVM with: an imported image may have none at hand, and any one will do.
-fs::path some_kernel(const fs::path& store, const image::Image& image) {
-  if (image.manifest.has_kernel()) return image.kernel();
-  const auto others = image::list_images(store);
-  for (const image::Listed& other : others.value_or(std::vector<image::Listed>()))
-    if (other.image && other.image->manifest.has_kernel()) return other.image->kernel();
-  return {};
-}
-
 }  // namespace
+
+preflight::BaseImage as_base(const fs::path& store, const image::Image& image) {
+  const image::Manifest& manifest = image.manifest;
+  return {.name = manifest.name,
+          .disk = image.disk(),
+          .kernel = preflight::trial_kernel(store, manifest.name).value_or(fs::path()),
+          .sha256 = manifest.disk.sha256,
+          .direct = direct_image(image),
+          .tools = image.tools(),
+          .imported = manifest.imported.has_value()};
+}
 
 Result<image::BuildResult> build_with_progress(const std::string& recipe, bool refresh) {
   PINHOLE_TRY_VOID(preflight::check_not_root());
@@ -92,13 +95,7 @@ Result<preflight::BaseImage> ensure_image(const std::string& name) {
     found = std::move(built.image);
   }
   PINHOLE_TRY_VOID(image::check_image(*found, image::CheckDepth::quick));
-  return preflight::BaseImage{.name = found->manifest.name,
-                              .disk = found->disk(),
-                              .kernel = some_kernel(paths.images, *found),
-                              .sha256 = found->manifest.disk.sha256,
-                              .direct = direct_image(*found),
-                              .tools = found->tools(),
-                              .imported = found->manifest.imported.has_value()};
+  return as_base(paths.images, *found);
 }
 
 }  // namespace pinhole::cli

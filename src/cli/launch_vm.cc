@@ -174,9 +174,9 @@ Result<Vm> launch_vm(const config::Paths& paths, const preflight::PrepareOptions
   PINHOLE_TRY(const auto leftover, leftovers::clear_for_start(paths, options.name));
   for (const std::string& line : leftover) print_note("note: " + printable(line));
   // Until the VM has a plan, by which everybody sees that it stands on the image.
-  const Fd kept = options.image && !options.request.disk
-                      ? leftovers::keep_image(paths, options.image->name)
-                      : Fd();
+  PINHOLE_TRY(const Fd kept, options.image && !options.request.disk
+                                 ? leftovers::keep_image(paths, options.image->name)
+                                 : Result<Fd>(Fd()));
   PINHOLE_TRY(auto prepared, preflight::prepare_vm(paths, complete));
   for (const std::string& note : prepared.notes) print_note("note: " + printable(note));
   if (!words.quiet && !words.brief)

@@ -293,8 +293,8 @@ Result<Verdict> verify_vm(const Vm& vm) {
   const std::string token = sys::random_hex(8);
   const Plan plan(token);
   PINHOLE_TRY(const json::object before, facts());
-  PINHOLE_TRY(const wire::Reply reply, ask_agent(vm, wire::ProbeRequest{.probes = plan.probes},
-                                                 {.limit = std::chrono::minutes(3)}));
+  PINHOLE_TRY(const wire::Reply reply,
+              ask_agent(vm, wire::ProbeRequest{.probes = plan.probes}, {.limit = kLongestProbe}));
   PINHOLE_TRY(const json::object after, facts());
   const auto* probed = std::get_if<wire::ProbeReply>(&reply);
   if (probed == nullptr || probed->results.size() != plan.probes.size())

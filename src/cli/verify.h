@@ -3,6 +3,7 @@
 // and from the outside, because the guest may lie about itself.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -27,6 +28,9 @@ struct Verdict {
   std::vector<Check> checks;
   [[nodiscard]] bool ok() const;
 };
+
+/// How long the guest may take to answer them all.
+inline constexpr std::chrono::minutes kLongestProbe{3};
 
 /// Runs all checks; the result goes into the VM's audit log. An error only when the VM cannot be
 /// asked at all.

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/guard.h"
+#include "leftovers/folders.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
 
@@ -87,8 +88,9 @@ Result<bool> remove_vm(const Vm& vm) {
   if (error) return fail("cannot remove {}: {}", vm.paths.dir.string(), error.message());
   PINHOLE_TRY_VOID(sys::remove_tree(doomed));
   // Nobody of ours is there; where somebody answers, it is a VM of that name with another XDG_STATE_HOME.
-  if (sys::try_connect_unix(vm.paths.control_socket).outcome == sys::ConnectOutcome::refused)
-    PINHOLE_TRY_VOID(sys::remove_tree(vm.paths.runtime));
+  if (leftovers::is_socket_folder(vm.paths.runtime, vm.name) &&
+      !leftovers::answers(vm.paths.runtime))
+    PINHOLE_TRY_VOID(leftovers::remove_socket_folder(vm.paths.runtime));
   return true;
 }
 

@@ -96,12 +96,15 @@ TEST_F(FakeRoot, AKernelWithoutNamespacesAndAChrootAreToldApart) {
 }
 
 TEST_F(FakeRoot, ToolsForIdMapsNeedTheirBit) {
-  EXPECT_EQ(id_map_tools({facts.root}).at(0).code, "id_map_tool_missing");
+  put("etc/os-release", "ID=fedora\n");
+  const Diagnosis missing = id_map_tools(facts, {facts.root}).at(0);
+  EXPECT_EQ(missing.code, "id_map_tool_missing");
+  EXPECT_EQ(missing.fix, "sudo dnf install shadow-utils");
   for (const char* name : {"newuidmap", "newgidmap"}) {
     put(name, "#!/bin/sh\n");
     ::chmod((facts.root / name).c_str(), 0755);
   }
-  const Findings found = id_map_tools({"/nowhere", facts.root});
+  const Findings found = id_map_tools(facts, {"/nowhere", facts.root});
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0].code, "id_map_tool_powerless");
   EXPECT_EQ(found[0].fix, "sudo chmod u+s " + (facts.root / "newuidmap").string());
@@ -149,6 +152,15 @@ TEST_F(FakeRoot, MemoryIsTheLesserOfHostAndControlGroup) {
   EXPECT_EQ(cgroup_room(facts), std::nullopt);
   put("sys/fs/cgroup/user/ana/memory.max", "1000\n");
   EXPECT_EQ(cgroup_room(facts), 900U);
+  // The cache of files counts as used until somebody wants the memory.
+  put("sys/fs/cgroup/user/ana/memory.current", "950\n");
+  put("sys/fs/cgroup/user/ana/memory.stat", "anon 50\ninactive_file 800\nactive_file 100\n");
+  EXPECT_EQ(cgroup_room(facts), 850U);
+  put("sys/fs/cgroup/user/memory.max", "500\n");
+  put("sys/fs/cgroup/user/memory.current", "300\n");
+  EXPECT_EQ(cgroup_room(facts), 200U);  // the limit above is for all below
+  put("sys/fs/cgroup/user/memory.stat", "inactive_file 999\n");
+  EXPECT_EQ(cgroup_room(facts), 500U);
 }
 
 TEST(Clock, ImpossibleYearsAndAPastBehindOurOwnFilesAreFound) {
@@ -169,25 +181,45 @@ TEST(SocketPaths, TheLongestNameThatFits) {
 
 TEST_F(FakeRoot, FoldersAreOursAndOursAlone) {
   const fs::path ours = facts.root / "ours";
-  EXPECT_FALSE(folder_problem(ours, facts.user));  // it will be made
+  EXPECT_FALSE(folder_problem(ours, facts.user, Reach::itself));  // it will be made
   fs::create_directory(ours);
   ::chmod(ours.c_str(), 0700);
-  EXPECT_FALSE(folder_problem(ours, facts.user));
+  EXPECT_FALSE(folder_problem(ours, facts.user, Reach::itself));
   ::chmod(ours.c_str(), 0770);
-  auto open = folder_problem(ours, facts.user);
+  auto open = folder_problem(ours, facts.user, Reach::itself);
   EXPECT_EQ(open->code, "folder_open");
   EXPECT_EQ(open->fix, "chmod go-w " + ours.string());
   EXPECT_TRUE(open->fixable);
   ::chmod(ours.c_str(), 0500);
-  EXPECT_EQ(folder_problem(ours, facts.user)->code, "folder_shut");
+  EXPECT_EQ(folder_problem(ours, facts.user, Reach::itself)->code, "folder_shut");
   sys::User other = facts.user;
   other.uid += 1;
-  EXPECT_EQ(folder_problem(ours, other)->code, "folder_not_ours");
-  EXPECT_FALSE(folder_problem(ours, other)->fixable);
+  EXPECT_EQ(folder_problem(ours, other, Reach::itself)->code, "folder_not_ours");
+  EXPECT_FALSE(folder_problem(ours, other, Reach::itself)->fixable);
   fs::create_directory_symlink(ours, facts.root / "link");
-  EXPECT_EQ(folder_problem(facts.root / "link", facts.user)->code, "folder_is_file");
+  EXPECT_EQ(folder_problem(facts.root / "link", facts.user, Reach::itself)->code, "folder_is_file");
   put("file", "");
-  EXPECT_EQ(folder_problem(facts.root / "file", facts.user)->code, "folder_is_file");
+  EXPECT_EQ(folder_problem(facts.root / "file", facts.user, Reach::itself)->code, "folder_is_file");
+  for (const char* name : {"link", "file"})
+    EXPECT_THAT(folder_problem(facts.root / name, facts.user, Reach::itself)->fix,
+                testing::Not(HasSubstr("mv ")));
+}
+
+TEST_F(FakeRoot, LinkedFoldersAreFineWhereStartsFollowThem) {
+  const fs::path ours = facts.root / "ours", link = facts.root / "link";
+  fs::create_directory(ours);
+  fs::create_directory_symlink(ours, link);
+  ::chmod(ours.c_str(), 0700);
+  EXPECT_FALSE(folder_problem(link, facts.user, Reach::links));
+  ::chmod(ours.c_str(), 0775);
+  EXPECT_EQ(folder_problem(link, facts.user, Reach::links)->severity, Severity::weaker);
+  EXPECT_EQ(folder_problem(ours, facts.user, Reach::itself)->severity, Severity::problem);
+  sys::User other = facts.user;
+  other.uid += 1;
+  EXPECT_EQ(folder_problem(link, other, Reach::links)->code, "folder_is_file");
+  fs::create_symlink("/nowhere", facts.root / "dangling");
+  EXPECT_EQ(folder_problem(facts.root / "dangling", facts.user, Reach::links)->code,
+            "folder_is_file");
 }
 
 TEST_F(FakeRoot, AFileSystemThatDoesItAllLeavesNothingBehind) {

@@ -11,6 +11,7 @@
 
 #include "base/strings.h"
 #include "doctor/folders.h"
+#include "doctor/trial_folder.h"
 #include "failures/host.h"
 #include "sys/files.h"
 #include "sys/unix_socket.h"
@@ -22,9 +23,18 @@ using failures::told;
 
 constexpr mode_t kOthersWrite = 0022, kOwn = 0700;
 
-std::vector<fs::path> own_folders(const Facts& facts) {
+struct Own {
+  fs::path folder;
+  Reach reach;
+};
+
+std::vector<Own> own_folders(const Facts& facts) {
   const config::Paths& paths = facts.paths;
-  return {paths.state, paths.vms, paths.images, paths.config, paths.runtime};
+  return {{paths.state, Reach::links},
+          {paths.vms, Reach::links},
+          {paths.images, Reach::itself},
+          {paths.config, Reach::links},
+          {paths.runtime, Reach::itself}};
 }
 
 /// XDG variables that do not count, because they are relative.
@@ -44,9 +54,9 @@ Findings ignored_variables(const Facts& facts) {
 Findings folders(const Facts& facts) {
   Findings found = ignored_variables(facts);
   std::set<fs::path> wrong_ones;  // what is below one of them is mended with it
-  for (const fs::path& folder : own_folders(facts)) {
+  for (const auto& [folder, reach] : own_folders(facts)) {
     if (wrong_ones.contains(folder.parent_path())) continue;
-    auto wrong = folder_problem(folder, facts.user);
+    auto wrong = folder_problem(folder, facts.user, reach);
     if (!wrong) continue;
     wrong_ones.insert(folder);
     found.push_back(*std::move(wrong));
@@ -58,8 +68,8 @@ Findings folders(const Facts& facts) {
 
 std::vector<std::string> mend_modes(const Facts& facts) {
   std::vector<std::string> done;
-  for (const fs::path& folder : own_folders(facts)) {
-    const auto wrong = folder_problem(folder, facts.user);
+  for (const auto& [folder, reach] : own_folders(facts)) {
+    const auto wrong = folder_problem(folder, facts.user, reach);
     if (!wrong || !wrong->fixable) continue;
     std::error_code error;
     fs::permissions(folder, fs::perms::owner_all, fs::perm_options::add, error);
@@ -222,21 +232,25 @@ fs::path nearest_existing(fs::path path) {
   return path;
 }
 
-std::optional<Diagnosis> folder_problem(const fs::path& folder, const sys::User& user) {
+std::optional<Diagnosis> folder_problem(const fs::path& folder, const sys::User& user,
+                                        Reach reach) {
   const std::string name = folder.string();
   struct stat info{};
-  // Not through a link, which somebody else may have put there (sys::make_private_dir).
   if (::lstat(folder.c_str(), &info) != 0) {
     const fs::path above = nearest_existing(folder);
     if (errno != ENOENT || ::access(above.c_str(), W_OK | X_OK) == 0) return std::nullopt;
     return problem(told(failures::kFolderCannotBeMade,
                         {{"folder", name}, {"above", above.string()}, {"user", user.name}}));
   }
+  const bool followed = S_ISLNK(info.st_mode) && reach == Reach::links;
+  if (followed && (::stat(folder.c_str(), &info) != 0 || info.st_uid != user.uid))
+    return problem(told(failures::kFolderIsFile, {{"folder", name}}));
   if (!S_ISDIR(info.st_mode)) return problem(told(failures::kFolderIsFile, {{"folder", name}}));
   if (info.st_uid != user.uid)
     return problem(told(failures::kFolderNotOurs, {{"folder", name}, {"user", user.name}}));
   if ((info.st_mode & kOthersWrite) != 0)
-    return fixable(problem(told(failures::kFolderOpen, {{"folder", name}})));
+    return fixable(diagnosed(reach == Reach::links ? Severity::weaker : Severity::problem,
+                             told(failures::kFolderOpen, {{"folder", name}})));
   if ((info.st_mode & kOwn) != kOwn)
     return fixable(problem(told(failures::kFolderShut, {{"folder", name}})));
   if (::access(folder.c_str(), W_OK) != 0)
@@ -257,7 +271,7 @@ std::size_t longest_fitting_name(const config::Paths& paths) {
 }
 
 std::optional<Diagnosis> file_system_problem(const fs::path& folder, bool with_sockets) {
-  const auto trial = sys::TempDir::make(folder);
+  const auto trial = TrialFolder::make(folder);
   const std::string what = trial ? shortfall(trial->path(), with_sockets)
                                  : "folders cannot be made: " + trial.error().message;
   if (what.empty()) return std::nullopt;

@@ -14,7 +14,7 @@ namespace pinhole::doctor {
 Diagnosis namespaces_diagnosis(const Facts& facts, std::string_view refusal);
 
 /// Whether newuidmap and newgidmap, in one of `folders`, can do what they are for.
-Findings id_map_tools(const std::vector<fs::path>& folders);
+Findings id_map_tools(const Facts& facts, const std::vector<fs::path>& folders);
 
 /// The map that a share gets, for real: by newuidmap, with all of the user's ids. What refuses it; nothing where it works,
 /// or where there are no ids.

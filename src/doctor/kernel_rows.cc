@@ -12,6 +12,7 @@
 
 #include "base/strings.h"
 #include "doctor/subordinate.h"
+#include "doctor/tools.h"
 #include "failures/host.h"
 #include "sys/host_confinement.h"
 #include "sys/landlock.h"
@@ -68,7 +69,7 @@ std::vector<fs::path> program_folders(const Facts& facts) {
 
 Findings subordinate_ids(const Facts& facts) {
   if (facts.user.uid == 0) return {fine("not needed by root, which runs no VMs")};
-  Findings found = id_map_tools(program_folders(facts));
+  Findings found = id_map_tools(facts, program_folders(facts));
   const std::string subuid = text_in(facts, "etc/subuid"), subgid = text_in(facts, "etc/subgid");
   if (auto wrong = grant_problem(subuid, subgid, facts.user)) found.push_back(*std::move(wrong));
   if (!found.empty()) return found;
@@ -185,14 +186,16 @@ std::optional<Error> map_ids(const sys::User& user) {
   return std::nullopt;
 }
 
-Findings id_map_tools(const std::vector<fs::path>& folders) {
+Findings id_map_tools(const Facts& facts, const std::vector<fs::path>& folders) {
   Findings found;
   for (const std::string_view name : {"newuidmap", "newgidmap"}) {
     const auto at = std::ranges::find_if(folders, [&](const fs::path& folder) {
       return ::access((folder / name).c_str(), X_OK) == 0;
     });
     if (at == folders.end()) {
-      found.push_back(problem(told(failures::kIdMapToolMissing, {{"program", std::string(name)}})));
+      found.push_back(problem(
+          told(failures::kIdMapToolMissing,
+               {{"program", std::string(name)}, {"command", install_command(facts, "uidmap")}})));
       return found;  // they come together
     }
     const std::string program = (*at / name).string();

@@ -19,7 +19,8 @@ inline constexpr std::uint64_t kOpenFiles =
 
 /// MemAvailable of /proc/meminfo, in bytes.
 std::optional<std::uint64_t> available_memory(std::string_view meminfo);
-/// What memory.max of this process's own control group (v2) leaves; nothing where it has no limit.
+/// What memory.max of this process's own control group (v2) and of those above leaves, with what the kernel would give back
+/// of its cache of files; nothing where none has a limit.
 std::optional<std::uint64_t> cgroup_room(const Facts& facts);
 /// A year that cannot be, or a clock that something of ours is ahead of.
 std::optional<Diagnosis> clock_problem(std::chrono::system_clock::time_point now,

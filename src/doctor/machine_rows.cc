@@ -11,13 +11,13 @@
 #include <array>
 #include <cerrno>
 #include <optional>
+#include <ranges>
 
 #include "base/clock.h"
 #include "base/strings.h"
 #include "doctor/machine.h"
 #include "doctor/row.h"
 #include "failures/host.h"
-#include "image/store.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/tools.h"
 #include "sys/files.h"
@@ -72,17 +72,6 @@ Diagnosis kvm_is_refused(const Facts& facts, const struct stat& device) {
            {{"user", facts.user.name}, {"open", open_it}, {"group", for_group ? name : "kvm"}}));
 }
 
-/// A kernel to try KVM with: that of an image, as a VM would.
-std::optional<fs::path> trial_kernel(const Facts& facts) {
-  const auto images = image::list_images(facts.paths.images);
-  if (!images) return std::nullopt;
-  std::optional<fs::path> kernel;
-  for (const image::Listed& listed : *images) {
-    if (listed.image && (!kernel || listed.name == "base")) kernel = listed.image->kernel();
-  }
-  return kernel;
-}
-
 Findings kvm(const Facts& facts) {
   struct stat device{};
   const fs::path path = facts.root / "dev/kvm";
@@ -90,7 +79,7 @@ Findings kvm(const Facts& facts) {
   if (::access(path.c_str(), R_OK | W_OK) != 0) return {kvm_is_refused(facts, device)};
   const auto qemu = preflight::find_qemu();
   if (!qemu) return {fine("/dev/kvm opens; without QEMU it cannot be tried")};
-  const auto kernel = trial_kernel(facts);
+  const auto kernel = preflight::trial_kernel(facts.paths.images, "base");
   if (!kernel) return {fine("/dev/kvm opens; it is tried when there is an image with a kernel")};
   const auto choice = preflight::probe_accelerator(*qemu, *kernel, kvm_cache(facts));
   if (choice.accelerator == config::Accelerator::kvm) return {fine(choice.reason)};
@@ -205,13 +194,43 @@ std::optional<std::uint64_t> available_memory(std::string_view meminfo) {
   return std::nullopt;
 }
 
+namespace {
+
+constexpr int kDeepest = 64;  // control groups in control groups
+
+/// Counted as used, though it goes as soon as memory is wanted: pages of files that nobody has used for a while.
+std::uint64_t reclaimable(std::string_view memory_stat) {
+  constexpr std::string_view kKey = "inactive_file ";
+  for (const std::string_view line : split(memory_stat, '\n')) {
+    if (line.starts_with(kKey)) return parse_u64(line.substr(kKey.size())).value_or(0);
+  }
+  return 0;
+}
+
+std::optional<std::uint64_t> room_in(const Facts& facts, const fs::path& folder) {
+  const auto most = parse_u64(text_in(facts, (folder / "memory.max").native()));  // "max": none
+  const auto used = parse_u64(text_in(facts, (folder / "memory.current").native()));
+  if (!most || !used) return std::nullopt;
+  const std::uint64_t files = reclaimable(text_in(facts, (folder / "memory.stat").native()));
+  return *most - std::min(*most, *used - std::min(*used, files));
+}
+
+}  // namespace
+
 std::optional<std::uint64_t> cgroup_room(const Facts& facts) {
   for (const std::string_view line : split(text_in(facts, "proc/self/cgroup"), '\n')) {
     if (!line.starts_with("0::/")) continue;
-    const std::string folder = fmt::format("sys/fs/cgroup/{}", line.substr(4));
-    const auto most = parse_u64(text_in(facts, folder + "/memory.max"));  // "max": none
-    const auto used = parse_u64(text_in(facts, folder + "/memory.current"));
-    if (most && used) return *most - std::min(*most, *used);
+    // A limit above holds for all below.
+    const fs::path top = "sys/fs/cgroup";
+    std::optional<std::uint64_t> least = room_in(facts, top);
+    fs::path folder = top;
+    for (const std::string_view part : split(line.substr(4), '/') | std::views::take(kDeepest)) {
+      if (part.empty() || part == "..") break;
+      folder /= part;
+      const auto room = room_in(facts, folder);
+      if (room && (!least || *room < *least)) least = room;
+    }
+    return least;
   }
   return std::nullopt;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "doctor/tools.h"
+#include "doctor/trial_folder.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -42,7 +43,7 @@ constexpr Package kPackages[] = {
     {"qemu-utils", "qemu-img", "qemu-img"},
     {"qemu-system-common", "virtiofsd", "virtiofsd"},
     {"ovmf", "edk2-ovmf", "edk2-ovmf"},
-    {"uidmap", "shadow-utils-subid", "shadow"},
+    {"uidmap", "shadow-utils", "shadow"},
     {"dosfstools", "dosfstools", "dosfstools"},
     {"gdisk", "gdisk", "gptfdisk"},
     {"systemd-boot-efi", "systemd-boot-unsigned", "systemd"},
@@ -208,7 +209,7 @@ Result<sys::Output> run_tool(const fs::path& program, std::vector<std::string> a
 }
 
 Result<void> try_virtiofsd(const fs::path& program, const Facts& facts) {
-  PINHOLE_TRY(const auto folder, sys::TempDir::make());
+  PINHOLE_TRY(const auto folder, TrialFolder::make());
   const fs::path share = folder.path() / "share", socket = folder.path() / "s";
   PINHOLE_TRY_VOID(sys::make_private_dir(share));
   PINHOLE_TRY(const Fd listener, sys::listen_unix(socket, 1));

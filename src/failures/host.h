@@ -43,6 +43,28 @@ inline constexpr Failure kRoundTripFailed{
     .fix = "mend what the rows above say; else try: pinhole demo",
 };
 
+inline constexpr Failure kRoundTripLate{
+    .code = "round_trip_late",
+    .symptom = "pinhole doctor waits for its throw-away VM, and then gives it up.",
+    .message = "the round trip was given up after {seconds} s",
+    .cause =
+        "Each stage of a boot has a deadline, and so has each question of `pinhole verify`; "
+        "together "
+        "they passed without an end. A host without time for it, or a file system that hangs.",
+    .fix = "see what keeps the host busy (top, iostat), then try a VM by hand: pinhole demo",
+};
+inline constexpr Failure kNoVmTried{
+    .code = "no_vm_tried",
+    .symptom = "Doctor is content, and whether a VM boots nobody knows yet.",
+    .message =
+        "no VM was tried ({why}); the door alone was, and answered what is allowed and refused "
+        "what is not",
+    .cause =
+        "The round trip needs an image that is there and whole, and QEMU. Doctor builds no image, "
+        "which takes minutes.",
+    .fix = "{command}",
+};
+
 inline constexpr const Failure* kHost[] = {
     &kRunningAsRoot,
     &kUserUnknown,
@@ -110,6 +132,8 @@ inline constexpr const Failure* kHost[] = {
     &kRowDied,
     &kRowHangs,
     &kRoundTripFailed,
+    &kRoundTripLate,
+    &kNoVmTried,
 };
 
 }  // namespace pinhole::failures

@@ -29,9 +29,13 @@ inline constexpr Failure kFolderCannotBeMade{
 inline constexpr Failure kFolderIsFile{
     .code = "folder_is_file",
     .symptom = "\"is not a folder\".",
-    .message = "{folder} is a file or a link, where Pinhole needs a folder",
-    .cause = "Links are not followed there: what is removed below would be removed elsewhere.",
-    .fix = "mv {folder} {folder}.old   (for another place, set the XDG variable)",
+    .message =
+        "{folder} is a file, or a link that is not followed, where Pinhole needs a folder of this "
+        "user's",
+    .cause =
+        "A link is followed to a folder of this user's own only, and never where sockets lie or "
+        "images are built: what is removed below would be removed elsewhere.",
+    .fix = "see what it is: ls -ld {folder}   (for another place, set the XDG variable)",
 };
 inline constexpr Failure kFolderNotOurs{
     .code = "folder_not_ours",
@@ -148,9 +152,11 @@ inline constexpr Failure kImageTouched{
 inline constexpr Failure kVmSilent{
     .code = "vm_silent",
     .symptom = "\"VM is already running\", and nothing answers.",
-    .message = "VM \"{name}\" is held by a process that does not answer",
-    .cause = "It is just starting or ending, or its supervisor is stopped or hangs.",
-    .fix = "pinhole down --force {name}",
+    .message = "the supervisor of VM \"{vm}\" (process {pid}{state}) does not answer",
+    .cause =
+        "It is stopped (SIGSTOP, a debugger), or hangs. Nothing but a signal reaches it: `pinhole "
+        "down` asks it, too.",
+    .fix = "let it go on: kill -CONT {pid}   (or end the VM with it: kill -9 {pid})",
 };
 inline constexpr Failure kLeftBehind{
     .code = "left_behind",

@@ -106,7 +106,7 @@ inline constexpr Failure kLittleMemory{
     .symptom = "VMs become very slow, or are killed when they use their memory.",
     .message = "only {room} of memory are available, and a VM takes 1 GiB unless told otherwise",
     .cause = "What is free of the host's memory, or of what this control group may use.",
-    .fix = "end programs that use much memory, or give VMs less: pinhole up --memory 512MiB",
+    .fix = "end programs that use much memory, or give VMs less: pinhole up NAME --memory 512MiB",
 };
 inline constexpr Failure kClockInsane{
     .code = "clock_insane",
@@ -261,7 +261,7 @@ inline constexpr Failure kIdMapToolMissing{
     .cause =
         "It is in the package uidmap (Debian, Ubuntu), shadow (Arch) or shadow-utils "
         "(Fedora).",
-    .fix = "sudo apt-get install uidmap",
+    .fix = "{command}",
 };
 inline constexpr Failure kIdMapToolPowerless{
     .code = "id_map_tool_powerless",

@@ -59,7 +59,7 @@ inline constexpr Failure kVirtiofsdFails{
         "nested namespaces.",
     .fix =
         "see the rows about user namespaces and ids; without a workspace VMs run: pinhole up "
-        "--no-workspace",
+        "NAME --no-workspace",
 };
 inline constexpr Failure kFirmwareMissing{
     .code = "firmware_missing",

@@ -71,7 +71,18 @@ inline constexpr Failure kImageInUse{
     .fix = "give the VMs up first: pinhole rm {names}   (their disks are lost)",
 };
 
-inline constexpr const Failure* kLeftovers[] = {&kVmLockHeld, &kBeingStarted, &kLeftoverStays,
-                                                &kRuntimeInUse, &kImageInUse};
+inline constexpr Failure kImageBeingRemoved{
+    .code = "image_being_removed",
+    .symptom = "A VM does not start because its image is just being removed.",
+    .message = "image \"{image}\" is being removed by another pinhole",
+    .cause =
+        "`image rm` or `gc --images` has the image: started now, the VM would stand on what is "
+        "about to go.",
+    .fix = "wait for the other one, then see what is there: pinhole image ls",
+};
+
+inline constexpr const Failure* kLeftovers[] = {&kVmLockHeld,    &kBeingStarted,
+                                                &kLeftoverStays, &kRuntimeInUse,
+                                                &kImageInUse,    &kImageBeingRemoved};
 
 }  // namespace pinhole::failures

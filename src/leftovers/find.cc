@@ -11,8 +11,10 @@
 #include "leftovers/folders.h"
 #include "leftovers/images.h"
 #include "leftovers/processes.h"
+#include "leftovers/trials.h"
 #include "leftovers/usage.h"
 #include "sys/files.h"
+#include "sys/user.h"
 
 namespace pinhole::leftovers {
 namespace {
@@ -41,8 +43,15 @@ std::vector<std::string> vm_names(const Search& search) {
 }
 
 std::string how_it_ended(const config::BootRecord& record, std::string_view vm) {
-  if (!config::is_of_here(record))
-    return fmt::format("the host was restarted while VM \"{}\" ran", vm);
+  if (!config::is_of_here(record)) {
+    const auto boot = sys::host_boot_id();
+    return boot && record.host_boot == *boot
+               ? fmt::format(
+                     "VM \"{}\" ran in a container (PID namespace) that is gone, or not "
+                     "this one",
+                     vm)
+               : fmt::format("the host was restarted while VM \"{}\" ran", vm);
+  }
   const bool prepared = std::ranges::any_of(
       record.processes, [](const auto& process) { return process.name == "up"; });
   return prepared ? fmt::format("a start of VM \"{}\" was broken off", vm)
@@ -58,8 +67,9 @@ void find_boot(const config::VmPaths& vm, const std::string& name, Found& out) {
   found.processes = living(*record);
   if (found.processes.empty() && is_locked(vm.lock)) return;  // somebody is at it
   for (const fs::path& path : record->paths) {
-    if (is_there(path) && is_socket_folder(path, name) && !answers(path))
-      found.paths.push_back(path);
+    // An empty one elsewhere may be anybody's.
+    const bool ours = path == vm.runtime || !names_in(path).empty();
+    if (ours && is_socket_folder(path, name) && !answers(path)) found.paths.push_back(path);
   }
   found.paths.push_back(vm.boot_record);
   if (!found.processes.empty())
@@ -126,6 +136,7 @@ void find_removed(const Search& search, Found& out) {
 }
 
 void find_runtime_folders(const Search& search, Found& out) {
+  if (!is_ours_alone(search.paths.runtime)) return;  // no VM starts there either
   for (const std::string& name : names_in(search.paths.runtime)) {
     const fs::path folder = search.paths.runtime / name;
     if (!config::valid_vm_name(name) || !is_socket_folder(folder, name)) continue;
@@ -186,6 +197,15 @@ void find_reviews(const Search& search, Found& out) {
   }
 }
 
+void find_trials(const Search& search, Found& out) {
+  auto trials = old_trials(search.paths, search.options.now);
+  if (trials.empty()) return;
+  out.push_back({.kind = Kind::trial,
+                 .name = {},
+                 .paths = std::move(trials),
+                 .text = "folders in which a doctor that was killed tried something"});
+}
+
 void find_images(const Search& search, Found& out) {
   if (!search.options.images) return;
   const auto images = image::list_images(search.paths.images);
@@ -208,7 +228,7 @@ void find_images(const Search& search, Found& out) {
 
 constexpr void (*kSearches[])(const Search&, Found&) = {
     find_in_vms,  find_removed, find_runtime_folders, find_state_files,
-    find_staging, find_reviews, find_images,
+    find_staging, find_reviews, find_trials,          find_images,
 };
 
 }  // namespace
@@ -231,6 +251,8 @@ std::string_view to_string(Kind kind) {
       return "staging folder";
     case Kind::review:
       return "empty review";
+    case Kind::trial:
+      return "trial folder";
     case Kind::image:
       return "unused image";
   }

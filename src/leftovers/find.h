@@ -25,6 +25,7 @@ enum class Kind {
   half_written,    // files that a start or a write was about to rename
   staging,         // of an image that was being built, imported or removed
   review,          // a folder of `run --review` with nothing in it that could be applied
+  trial,           // folders in which doctor tried something, when it was killed
   image,           // no VM stands on it, and none has for thirty days
 };
 std::string_view to_string(Kind kind);  // "boot", "runtime folder", …

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "leftovers/find.h"
 #include "sys/files.h"
@@ -24,6 +25,18 @@ constexpr std::string_view kTemporaryInfix = ".tmp-";
 constexpr std::size_t kTemporaryRandom = 12;
 constexpr std::string_view kTemporaryFolder = "pinhole-";  // sys::TempDir
 constexpr std::size_t kTemporaryFolderRandom = 6;
+constexpr std::string_view kResolvConf = "resolv.conf";  // supervisor/launch.h
+
+/// What a boot makes in its folders of sockets: sockets, and a copy of the host's resolv.conf.
+bool is_of_a_boot(const fs::path& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0 || info.st_uid != ::getuid()) return false;
+  if (S_ISSOCK(info.st_mode)) return true;
+  const std::string name = path.filename();
+  const bool is_copy =
+      name == kResolvConf || (name.starts_with(kResolvConf) && is_half_written(name));
+  return S_ISREG(info.st_mode) && is_copy && path.parent_path().filename() == "names";
+}
 
 }  // namespace
 
@@ -45,14 +58,42 @@ bool is_locked(const fs::path& lock) {
   return !held || !*held;
 }
 
-bool is_socket_folder(const fs::path& folder, std::string_view name) {
+bool is_ours_alone(const fs::path& folder) {
+  constexpr mode_t kOthersWrite = 0022;
   struct stat info{};
-  if (folder.filename() != name || ::lstat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode) ||
-      info.st_uid != ::getuid())
+  return ::lstat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode) &&
+         info.st_uid == ::getuid() && (info.st_mode & kOthersWrite) == 0;
+}
+
+bool is_socket_folder(const fs::path& folder, std::string_view name) {
+  if (folder.filename() != name || !is_ours_alone(folder.parent_path()) || !is_ours_alone(folder))
     return false;
-  return std::ranges::all_of(names_in(folder), [](const std::string& inside) {
-    return std::ranges::find(kSocketFolders, inside) != kSocketFolders.end();
+  return std::ranges::all_of(names_in(folder), [&](const std::string& inside) {
+    if (std::ranges::find(kSocketFolders, inside) == kSocketFolders.end() ||
+        !is_ours_alone(folder / inside))
+      return false;
+    return std::ranges::all_of(names_in(folder / inside), [&](const std::string& file) {
+      return is_of_a_boot(folder / inside / file);
+    });
   });
+}
+
+Result<void> remove_socket_folder(const fs::path& folder) {
+  if (::access(folder.c_str(), F_OK) != 0 && errno == ENOENT) return {};
+  if (!is_socket_folder(folder, folder.filename().native()))
+    return fail("{} holds something else than a VM's sockets, and is left alone", folder.string());
+  const auto cannot = [](const fs::path& path) {
+    return fail("cannot remove {}: {}", path.string(), errno_text(errno));
+  };
+  for (const std::string& inside : names_in(folder)) {
+    for (const std::string& file : names_in(folder / inside)) {
+      const fs::path path = folder / inside / file;
+      if (::unlink(path.c_str()) != 0 && errno != ENOENT) return cannot(path);
+    }
+    if (::rmdir((folder / inside).c_str()) != 0 && errno != ENOENT) return cannot(folder / inside);
+  }
+  if (::rmdir(folder.c_str()) != 0 && errno != ENOENT) return cannot(folder);
+  return {};
 }
 
 bool answers(const fs::path& socket_folder) {

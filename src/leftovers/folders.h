@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "config/paths.h"
 
 namespace pinhole::leftovers {
@@ -18,8 +19,13 @@ std::vector<std::string> names_in(const std::filesystem::path& folder);
 /// Whether somebody holds the lock; makes no lock file where there is none.
 bool is_locked(const std::filesystem::path& lock);
 
-/// A folder of ours with the sockets of VM `name`, and nothing else in it: what a record names is not removed for its word.
+/// A folder itself and no link to one, of this user, that nobody else writes in.
+bool is_ours_alone(const std::filesystem::path& folder);
+/// A folder of ours, in a folder of ours, with the folders and sockets of VM `name`, its copy of resolv.conf, and nothing else
+/// down to the last file: what a record names is not removed for its word.
 bool is_socket_folder(const std::filesystem::path& folder, std::string_view name);
+/// Removes exactly those. What is no such folder stays as it is, and is an error; a missing one is success.
+Result<void> remove_socket_folder(const std::filesystem::path& folder);
 /// Whether somebody answers there.
 bool answers(const std::filesystem::path& socket_folder);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "leftovers/images.h"
 
+#include <poll.h>
+
 #include <algorithm>
 
 #include <fmt/ranges.h>
@@ -78,10 +80,19 @@ Result<void> remove_unused_image(const config::Paths& paths, std::string_view im
   return image::remove_image(paths.images, image);
 }
 
-Fd keep_image(const config::Paths& paths, std::string_view image) {
+Result<Fd> keep_image(const config::Paths& paths, std::string_view image,
+                      std::chrono::milliseconds limit) {
+  constexpr int kLookAgainMs = 20;
   note_image_use(paths, image);
-  auto lock = sys::try_shared_lock(start_lock(paths, image));
-  return lock && *lock ? **std::move(lock) : Fd();
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    auto lock = sys::try_shared_lock(start_lock(paths, image));
+    if (!lock) return Fd();
+    if (*lock) return **std::move(lock);
+    if (std::chrono::steady_clock::now() > deadline)
+      return fail(failures::told(failures::kImageBeingRemoved, {{"image", std::string(image)}}));
+    ::poll(nullptr, 0, kLookAgainMs);
+  }
 }
 
 void note_image_use(const config::Paths& paths, std::string_view image) {

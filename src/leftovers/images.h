@@ -24,8 +24,10 @@ Result<void> check_image_unused(const config::Paths& paths, std::string_view ima
 Result<void> remove_unused_image(const config::Paths& paths, std::string_view image);
 
 /// That a VM is about to be started on it. Held until the VM has a plan; many may have it at once. A store that cannot be written
-/// to is one that nobody removes anything from: nothing is held.
-Fd keep_image(const config::Paths& paths, std::string_view image);
+/// to is one that nobody removes anything from: nothing is held. Waits for a removal that is under way; `image_being_removed`
+/// when that takes longer.
+Result<Fd> keep_image(const config::Paths& paths, std::string_view image,
+                      std::chrono::milliseconds limit = std::chrono::seconds(10));
 /// The mark of it: the file .used-NAME in the store, the time in it.
 void note_image_use(const config::Paths& paths, std::string_view image);
 /// The last start, build or import; nothing where neither can be told.

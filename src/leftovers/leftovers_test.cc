@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "config/vm_plan.h"
 #include "leftovers/find.h"
+#include "leftovers/folders.h"
 #include "leftovers/images.h"
 #include "leftovers/lock_holder.h"
 #include "leftovers/start.h"
@@ -150,6 +151,15 @@ TEST_F(Leftovers, AfterARestartOfTheHostPidsMeanNothing) {
   EXPECT_FALSE(fs::exists(vm.runtime));
 }
 
+TEST_F(Leftovers, ARecordOfAnotherPidNamespaceIsNoRestartOfTheHost) {
+  const auto vm = make_vm("web");
+  auto elsewhere = record(vm, {dead("supervisor")});
+  elsewhere.pid_namespace = "pid:[1]";
+  write(vm, elsewhere);
+  EXPECT_EQ(only().text,
+            "VM \"web\" ran in a container (PID namespace) that is gone, or not this one");
+}
+
 TEST_F(Leftovers, AFolderIsNotRemovedForARecordsWord) {
   const auto vm = make_vm("web");
   const fs::path precious = root_.path() / "precious/web";
@@ -161,6 +171,59 @@ TEST_F(Leftovers, AFolderIsNotRemovedForARecordsWord) {
   EXPECT_THAT(only().paths, ElementsAre(vm.boot_record));
   EXPECT_TRUE(remove(paths_, only()).value());
   EXPECT_TRUE(fs::exists(precious / "thesis"));
+}
+
+/// A user's folder, laid out as a VM's folder of sockets.
+void put_thesis(const fs::path& folder) {
+  ASSERT_TRUE(sys::make_private_dir(folder / "names"));
+  ASSERT_TRUE(sys::write_file_atomic(folder / "names/thesis", "x"));
+}
+
+TEST_F(Leftovers, WhatLooksLikeSocketsOnlyAtFirstSightStays) {
+  put_thesis(paths_.runtime / "web");
+  EXPECT_THAT(all(later()), IsEmpty());
+  EXPECT_FALSE(remove_socket_folder(paths_.runtime / "web"));
+  const auto vm = make_vm("db");
+  auto lying = record(vm, {dead("supervisor")});
+  put_thesis(root_.path() / "precious/db");
+  ASSERT_TRUE(sys::make_private_dir(root_.path() / "empty/db"));
+  lying.paths = {root_.path() / "precious/db", root_.path() / "empty/db"};
+  write(vm, lying);
+  EXPECT_THAT(only().paths, ElementsAre(vm.boot_record));
+  EXPECT_TRUE(remove(paths_, only()).value());
+  EXPECT_TRUE(fs::exists(root_.path() / "precious/db/names/thesis"));
+  EXPECT_TRUE(fs::exists(root_.path() / "empty/db"));
+  EXPECT_TRUE(fs::exists(paths_.runtime / "web/names/thesis"));
+}
+
+TEST_F(Leftovers, ARuntimeFolderThatIsALinkIsNotLookedInto) {
+  const fs::path victim = root_.path() / "victim";
+  ASSERT_TRUE(sys::make_private_dir(victim / "foo/names"));
+  fs::remove(paths_.runtime);
+  fs::create_directory_symlink(victim, paths_.runtime);
+  EXPECT_THAT(all(later()), IsEmpty());
+  EXPECT_FALSE(remove_socket_folder(paths_.runtime / "foo"));
+  EXPECT_TRUE(fs::exists(victim / "foo/names"));
+  fs::remove(paths_.runtime);
+  fs::rename(victim, paths_.runtime);
+  fs::permissions(paths_.runtime, fs::perms::group_write, fs::perm_options::add);
+  EXPECT_THAT(all(later()), IsEmpty());
+  fs::permissions(paths_.runtime, fs::perms::group_write, fs::perm_options::remove);
+  EXPECT_EQ(all(later()).size(), 1U);
+}
+
+TEST_F(Leftovers, SocketsAndTheCopyOfResolvConfGo) {
+  const auto vm = config::vm_paths(paths_, "gone");
+  for (const auto& folder : {vm.control, vm.names}) ASSERT_TRUE(sys::make_private_dir(folder));
+  {
+    const Fd closed = sys::listen_unix(vm.control_socket).value();
+  }
+  for (const char* file : {"resolv.conf", "resolv.conf.tmp-0123456789ab"})
+    ASSERT_TRUE(sys::write_file_atomic(vm.names / file, "nameserver ::1\n"));
+  EXPECT_TRUE(fs::exists(vm.control_socket));
+  EXPECT_TRUE(remove_socket_folder(vm.runtime));
+  EXPECT_FALSE(fs::exists(vm.runtime));
+  EXPECT_TRUE(remove_socket_folder(vm.runtime));
 }
 
 TEST_F(Leftovers, WhatIsLockedMeanwhileStays) {
@@ -226,6 +289,53 @@ TEST_F(Leftovers, VmsOfRunsAreForGc) {
   EXPECT_EQ(remove(paths_, only()).error().fix, "pinhole gc");
 }
 
+/// Takes the lock and keeps it; `sleep` inherits it.
+sys::Process with_lock(const fs::path& lock) {
+  const auto held = sys::try_lock(lock).value();
+  return sys::spawn({.program = "/bin/sleep", .args = {"1000"}, .descriptors = {{3, held->get()}}})
+      .value();
+}
+
+TEST_F(Leftovers, WhatAKilledDoctorTriedGoesWhenItIsOld) {
+  const fs::path trial = paths_.state / "pinhole-doctor-Ab12Cd",
+                 above = root_.path() / "pinhole-doctor-zzzzzz";
+  for (const fs::path& folder : {trial, above}) {
+    ASSERT_TRUE(sys::make_private_dir(folder));
+    ASSERT_TRUE(sys::write_file_atomic(folder / "file", "x"));
+  }
+  ASSERT_TRUE(sys::make_private_dir(paths_.state / "pinhole-doctor-notes"));  // no name of ours
+  EXPECT_THAT(all(later()), IsEmpty());
+  for (const fs::path& folder : {trial, above, paths_.state / "pinhole-doctor-notes"})
+    fs::last_write_time(folder, fs::file_time_type::clock::now() - std::chrono::hours(1));
+  const auto found = all();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_THAT(found[0].paths, testing::IsSupersetOf({trial, above}));
+  EXPECT_TRUE(remove(paths_, found[0]).value());
+  EXPECT_FALSE(fs::exists(trial) || fs::exists(above));
+  EXPECT_TRUE(fs::exists(paths_.state / "pinhole-doctor-notes"));
+}
+
+TEST_F(Leftovers, AVmThatIsHeldAndSilentIsNamedByItsProcess) {
+  const auto vm = make_vm("web");
+  auto holder = with_lock(vm.lock);
+  record(vm, {recorded("supervisor", holder)});
+  const auto why = [&](bool answering) {
+    const auto error = why_held(vm, "web", [&](const fs::path&) { return answering; });
+    return error ? error->code + ": " + error->message : "fine";
+  };
+  EXPECT_EQ(why(true), "fine");
+  EXPECT_EQ(why(false),
+            fmt::format("vm_silent: the supervisor of VM \"web\" (process {}) does not answer",
+                        holder.pid()));
+  record(vm, {recorded("up", holder)});
+  EXPECT_EQ(why(false), "fine");  // it is being started
+  record(vm, {dead("supervisor")});
+  EXPECT_THAT(why(true), testing::StartsWith("vm_lock_held: "));
+  holder.signal(SIGKILL);
+  holder.wait_for(std::chrono::seconds(5));
+  EXPECT_EQ(why(false), "fine");
+}
+
 TEST_F(Leftovers, StagingFoldersGoUnlessSomebodyBuilds) {
   const fs::path staging = paths_.images / ".build-base-0123456789ab";
   ASSERT_TRUE(sys::make_private_dir(staging / "root"));
@@ -269,6 +379,24 @@ TEST_F(Leftovers, AnImageIsInUseByThePlansThatNameIt) {
   EXPECT_FALSE(check_image_unused(paths_, "other"));
 }
 
+TEST_F(Leftovers, AStartWaitsForARemovalOfItsImageAndDoesNotGoOnBesideIt) {
+  const auto first = keep_image(paths_, "base"), second = keep_image(paths_, "base");
+  ASSERT_TRUE(first && second);  // starts do not wait for each other
+  EXPECT_TRUE(*first && *second);
+  const auto removal = sys::try_lock(paths_.images / ".start-node").value();
+  const auto late = keep_image(paths_, "node", std::chrono::milliseconds(1));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, "image_being_removed");
+  EXPECT_EQ(late.error().message, "image \"node\" is being removed by another pinhole");
+  // What is removed in time is waited for.
+  auto other = sys::try_lock(paths_.images / ".start-python").value();
+  auto remover =
+      sys::spawn({.program = "/bin/sleep", .args = {"0.1"}, .descriptors = {{3, other->get()}}})
+          .value();
+  other->reset();  // the process has it alone
+  EXPECT_TRUE(keep_image(paths_, "python"));
+}
+
 TEST_F(Leftovers, TheLastUseOfAnImageIsRemembered) {
   EXPECT_FALSE(last_image_use(paths_, "base"));
   note_image_use(paths_, "base");
@@ -289,13 +417,6 @@ TEST_F(Leftovers, AStartClearsWhatItsVmLeftAndNothingElse) {
   EXPECT_TRUE(fs::exists(other.boot_record));
   EXPECT_THAT(clear_for_start(paths_, "web").value(), IsEmpty());
   EXPECT_THAT(clear_for_start(paths_, "new").value(), IsEmpty());
-}
-
-/// Takes the lock and keeps it; `sleep` inherits it.
-sys::Process with_lock(const fs::path& lock) {
-  const auto held = sys::try_lock(lock).value();
-  return sys::spawn({.program = "/bin/sleep", .args = {"1000"}, .descriptors = {{3, held->get()}}})
-      .value();
 }
 
 TEST_F(Leftovers, ARecordedProcessThatHoldsTheLockIsEnded) {

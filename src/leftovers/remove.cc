@@ -18,6 +18,19 @@ Result<void> remove_all(const std::vector<fs::path>& paths) {
   return {};
 }
 
+/// Folders of sockets, and the record, which is last.
+Result<void> remove_boot(const std::vector<fs::path>& paths) {
+  for (const fs::path& path : paths) {
+    std::error_code error;
+    if (fs::is_directory(fs::symlink_status(path, error))) {
+      PINHOLE_TRY_VOID(remove_socket_folder(path));
+    } else if (!fs::remove(path, error) && error) {
+      return fail("cannot remove {}: {}", path.string(), error.message());
+    }
+  }
+  return {};
+}
+
 /// Its processes first: one of them may hold the lock.
 Result<bool> end_processes(const config::VmPaths& vm, const Leftover& leftover) {
   const auto record = read_record(vm);
@@ -48,6 +61,8 @@ Result<void> remove_under_lock(const config::Paths& paths, const Leftover& lefto
   if (leftover.kind == Kind::unfinished_vm) return remove_vm_folder(paths, leftover);
   if (leftover.kind == Kind::staging || leftover.kind == Kind::review)
     return image::remove_mapped_tree(leftover.paths.front());
+  if (leftover.kind == Kind::boot || leftover.kind == Kind::runtime_folder)
+    return remove_boot(leftover.paths);
   return remove_all(leftover.paths);
 }
 

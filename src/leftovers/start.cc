@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "base/strings.h"
+#include "failures/host_folders.h"
 #include "failures/leftovers.h"
 #include "leftovers/find.h"
 #include "leftovers/folders.h"
@@ -17,6 +18,7 @@
 namespace pinhole::leftovers {
 namespace {
 
+namespace fs = std::filesystem;
 using std::chrono::steady_clock;
 
 /// A look at a VM (status, ls) takes its lock for a moment.
@@ -99,6 +101,28 @@ Result<std::vector<std::string>> clear_for_start(const config::Paths& paths,
     if (removed) notes.push_back(removed_note(leftover));
   }
   return notes;
+}
+
+std::optional<Error> why_held(const config::VmPaths& vm, std::string_view name,
+                              const std::function<bool(const fs::path&)>& answers) {
+  const auto deadline = steady_clock::now() + kMoment;
+  for (; is_locked(vm.lock); ::poll(nullptr, 0, kLookAgainMs)) {
+    const auto record = read_record(vm);
+    const config::RecordedProcess* owner = record ? living_owner(*record) : nullptr;
+    const std::string state = owner == nullptr ? "" : state_of(owner->identity.pid);
+    if (owner != nullptr && owner->name == "up") {
+      if (state.empty()) return std::nullopt;
+      return being_started(*owner, name);
+    }
+    if (owner != nullptr) {
+      if (state.empty() && answers(vm.control_socket)) return std::nullopt;
+      return failures::told(failures::kVmSilent, {{"vm", std::string(name)},
+                                                  {"pid", std::to_string(owner->identity.pid)},
+                                                  {"state", state}});
+    }
+    if (steady_clock::now() > deadline) return lock_held(vm, name);
+  }
+  return std::nullopt;
 }
 
 }  // namespace pinhole::leftovers

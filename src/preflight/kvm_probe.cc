@@ -6,6 +6,7 @@
 
 #include "base/sha256.h"
 #include "base/strings.h"
+#include "image/store.h"
 #include "qemu/args.h"
 #include "sys/files.h"
 #include "sys/host_confinement.h"
@@ -114,6 +115,18 @@ AcceleratorChoice probe_accelerator(const std::filesystem::path& qemu,
         cache, fmt::format("{}{} {}\n", key, config::to_string(choice.accelerator), choice.reason));
   }
   return choice;
+}
+
+std::optional<std::filesystem::path> trial_kernel(const std::filesystem::path& store,
+                                                  std::string_view preferred) {
+  const auto images = image::list_images(store);
+  if (!images) return std::nullopt;
+  std::optional<std::filesystem::path> kernel;
+  for (const image::Listed& listed : *images) {
+    if (!listed.image || !listed.image->manifest.has_kernel()) continue;
+    if (!kernel || listed.name == preferred) kernel = listed.image->kernel();
+  }
+  return kernel;
 }
 
 }  // namespace pinhole::preflight

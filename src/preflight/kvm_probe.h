@@ -7,7 +7,9 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -28,6 +30,11 @@ inline constexpr auto kProbeDeadline = std::chrono::seconds(10);  // a working K
 AcceleratorChoice choose_accelerator(const std::filesystem::path& qemu,
                                      const std::filesystem::path& kernel,
                                      const std::filesystem::path& cache);
+
+/// A kernel to try KVM with, from the images in `store`: that of `preferred` where it has one (an imported image may have none
+/// at hand), else that of any, since any will do.
+std::optional<std::filesystem::path> trial_kernel(const std::filesystem::path& store,
+                                                  std::string_view preferred);
 
 struct ProbeOptions {
   std::chrono::milliseconds deadline = kProbeDeadline;

@@ -387,8 +387,13 @@ TEST_F(Preparing, AnErrorWhileWritingLeavesPlanAndPoliciesAsTheyWere) {
   fs::create_directory(at("state/vms/web/seed.iso"));  // nothing can be written over it
   options.request.cpus = 3;
   EXPECT_EQ(prepare("new").error().code, "already_running");
+  // Who only looks has the lock for a moment, and that is waited for.
+  const auto looks = sys::spawn({.program = "/bin/sleep",
+                                 .args = {"0.2"},
+                                 .descriptors = {{3, first->lock.get()}}})
+                         .value();
   first->lock.reset();
-  EXPECT_FALSE(prepare("new"));
+  EXPECT_NE(prepare("new").error().code, "already_running");
   EXPECT_EQ(text("plan.json"), plan);
   EXPECT_EQ(text("policy/0-session/p.yaml"), "old");
   EXPECT_FALSE(fs::exists(at("state/vms/web/policy.new")));

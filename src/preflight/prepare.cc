@@ -2,9 +2,11 @@
 #include "preflight/prepare.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -31,6 +33,7 @@
 #include "sys/files.h"
 #include "sys/host_confinement.h"
 #include "sys/process.h"
+#include "sys/unix_socket.h"
 #include "sys/user.h"
 
 namespace pinhole::preflight {
@@ -503,13 +506,27 @@ Result<void> write_all_files(const config::Paths& paths, const PrepareOptions& o
   return replace_plan(draft);
 }
 
+/// Nothing where the VM runs. Whoever looks at it (ls, status, doctor, gc) has its lock for a moment as well.
+Result<std::optional<Fd>> lock_for_start(const config::VmPaths& vm) {
+  constexpr std::chrono::milliseconds kMoment{1000};
+  constexpr int kLookAgainMs = 20;
+  const auto deadline = std::chrono::steady_clock::now() + kMoment;
+  for (;;) {
+    PINHOLE_TRY(auto lock, sys::try_lock(vm.lock));
+    if (lock || std::chrono::steady_clock::now() > deadline) return lock;
+    const auto running = sys::try_connect_unix(vm.control_socket);
+    if (running.outcome != sys::ConnectOutcome::refused) return lock;
+    ::poll(nullptr, 0, kLookAgainMs);
+  }
+}
+
 }  // namespace
 
 Result<Prepared> prepare_vm(const config::Paths& paths, const PrepareOptions& options) {
   PINHOLE_TRY(Draft draft, make_draft(paths, options));
   PINHOLE_TRY_VOID(config::prepare_runtime(paths));
   PINHOLE_TRY_VOID(sys::make_private_dir(draft.paths.audit));
-  PINHOLE_TRY(auto lock, sys::try_lock(draft.paths.lock));
+  PINHOLE_TRY(auto lock, lock_for_start(draft.paths));
   if (!lock) {
     return fail(Error{.message = fmt::format("VM \"{}\" is already running", draft.plan.name),
                       .fix = fmt::format("pinhole status {0}, or stop it first: pinhole down {0}",

@@ -142,12 +142,24 @@ Result<std::string> sha256_file(const fs::path& path) {
 
 namespace {
 
+bool is_at(const Fd& file, const fs::path& path) {
+  struct stat ours{}, named{};
+  return ::fstat(file.get(), &ours) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+         ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
+}
+
 Result<std::optional<Fd>> lock_at_once(const fs::path& path, int how) {
-  Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return fail("cannot open lock file {}: {}", path.string(), errno_text(errno));
-  if (::flock(file.get(), how | LOCK_NB) == 0) return std::optional<Fd>(std::move(file));
-  if (errno == EWOULDBLOCK) return std::optional<Fd>();
-  return fail("cannot lock {}: {}", path.string(), errno_text(errno));
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries; ++i) {
+    Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!file) return fail("cannot open lock file {}: {}", path.string(), errno_text(errno));
+    const bool taken = ::flock(file.get(), how | LOCK_NB) == 0;
+    if (!taken && errno != EWOULDBLOCK)
+      return fail("cannot lock {}: {}", path.string(), errno_text(errno));
+    // Who had the lock may have removed the file with its folder: a lock on that keeps nobody out.
+    if (is_at(file, path)) return taken ? std::optional<Fd>(std::move(file)) : std::nullopt;
+  }
+  return std::optional<Fd>();  // somebody goes on replacing it
 }
 
 }  // namespace

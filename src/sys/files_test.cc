@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -32,6 +33,29 @@ TEST_F(Files, ReadFileIsBoundedAndTakesOnlyFiles) {
   ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
   EXPECT_EQ(read_file(at("fifo"), 4).error().message,
             "cannot read " + at("fifo").string() + ": it is a special file, not a file");
+}
+
+/// As a removal does it: the file goes while its lock is held. Counts locks on files that were gone already.
+int locks_on_what_is_gone(const fs::path& path) {
+  int wrong = 0;
+  for (int i = 0; i < 5000; ++i) {
+    const auto lock = try_lock(path).value();
+    if (!lock) continue;
+    struct stat ours{}, named{};
+    ::fstat(lock->get(), &ours);
+    if (::stat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) ++wrong;
+    ::unlink(path.c_str());
+  }
+  return wrong;
+}
+
+TEST_F(Files, ALockIsOnTheFileThatIsThereAndNotOnOneThatWasRemovedMeanwhile) {
+  int wrong = 0;
+  {
+    const std::jthread other([&] { (void)locks_on_what_is_gone(at("lock")); });
+    wrong = locks_on_what_is_gone(at("lock"));
+  }
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST_F(Files, AtomicWriteReplacesAndLeavesNothingBeside) {
