@@ -46,12 +46,9 @@ std::vector<fs::path> old_trials(const config::Paths& paths,
                                  std::chrono::system_clock::time_point now) {
   std::vector<fs::path> out;
   for (const fs::path& place : places(paths)) {
-    std::error_code error;
-    auto entry = fs::directory_iterator(place, error);
-    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-      const fs::path path = entry->path();
-      if (is_trial_name(path.filename().native()) && is_ours_alone(path) && is_old(path, now))
-        out.push_back(path);
+    for (const std::string& name : names_in(place)) {
+      if (is_trial_name(name) && is_ours_alone(place / name) && is_old(place / name, now))
+        out.push_back(place / name);
     }
   }
   std::ranges::sort(out);
