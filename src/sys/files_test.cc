@@ -38,7 +38,7 @@ TEST_F(Files, ReadFileIsBoundedAndTakesOnlyFiles) {
 /// As a removal does it: the file goes while its lock is held. Counts locks on files that were gone already.
 int locks_on_what_is_gone(const fs::path& path) {
   int wrong = 0;
-  for (int i = 0; i < 5000; ++i) {
+  for (int i = 0; i < 20000; ++i) {
     const auto lock = try_lock(path).value();
     if (!lock) continue;
     struct stat ours{}, named{};

@@ -8,6 +8,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -85,6 +86,15 @@ def test_without_qemu_the_door_alone_is_tried(own):
     assert trip["code"] == "no_vm_tried" and trip["severity"] == "weaker"
     assert trip["finding"] == "no VM was tried (no VM runs without QEMU); the door alone was, and answered what is allowed and refused what is not"
     assert "QEMU's devices" not in rows
+
+
+def test_without_an_image_nobody_says_that_vms_run(own):
+    done = own.ok("doctor", "--only", "round trip", env={"XDG_DATA_HOME": str(own.root / "data")})
+    lines = done.stdout.splitlines()
+    assert lines[0] == ("weaker  round trip       no VM was tried (there is no image for a VM yet); the door alone was, "
+                        "and answered what is allowed and refused what is not")
+    assert lines[1] == "          fix:  pinhole image build base"
+    assert lines[-1] == "no problem is known, but no VM was tried: 1 finding"
 
 
 def test_other_programs_that_are_missing_or_broken(own):
@@ -288,6 +298,41 @@ def test_a_vm_that_is_held_and_silent(own):
         assert found["code"] == "vm_lock_held" and found["fix"] == f"see what it is: ps -fp {os.getpid()}; once it has ended: pinhole up web"
         assert found["finding"].startswith(f'cannot start VM "web": process {os.getpid()} (')
     assert the(doctor(own, "--only", "VMs"), "VMs")["severity"] == "ok"
+
+
+def test_a_supervisor_that_is_stopped_is_named_with_what_lets_it_go_on(own):
+    own.up("web", "--boot", "direct", "--accel", "tcg")
+    try:
+        assert the(doctor(own, "--only", "VMs"), "VMs")["finding"] == "1, 1 running"
+        record = json.loads((own.vm_dir("web") / "runtime.json").read_text())
+        pid = next(process["pid"] for process in record["processes"] if process["name"] == "supervisor")
+        os.kill(pid, signal.SIGSTOP)
+        found = the(doctor(own, "--only", "VMs"), "VMs")
+        assert found["code"] == "vm_silent"
+        assert found["finding"] == f'the supervisor of VM "web" (process {pid}, which is stopped) does not answer'
+        command = found["fix"].split(": ")[1].split("   (")[0]
+        assert command == f"kill -CONT {pid}"
+        subprocess.run(command, shell=True, check=True)  # literally
+        assert the(doctor(own, "--only", "VMs"), "VMs")["severity"] == "ok"
+    finally:
+        own.remove_all()
+
+
+def test_what_runs_and_doctors_that_were_killed_left_goes_by_fix(own):
+    own.up("run-dead", "--boot", "direct", "--accel", "tcg")
+    own.ok("down", "--force", "run-dead", timeout=120)
+    plan = own.vm_dir("run-dead") / "plan.json"
+    text = json.loads(plan.read_text())
+    text["ephemeral"] = True  # as a run's, whose command holds no lock on it any more
+    plan.write_text(json.dumps(text))
+    trial = own.root / "state/pinhole/pinhole-doctor-Ab12Cd"
+    trial.mkdir(mode=0o700)
+    os.utime(trial, (time.time() - 86400,) * 2)
+    found = the(doctor(own, "--only", "leftovers"), "leftovers")
+    assert found["fixable"] and found["finding"].startswith("2 leftover(s)"), found
+    rows = doctor(own, "--only", "leftovers", "--fix")
+    assert the(rows, "leftovers")["finding"] == "none" and len(rows["fixed"]) == 2, rows
+    assert not trial.exists() and own.json("ls") == []
 
 
 # Fixes that install packages: in a Debian of its own, as root, with the mirror that this host's apt has.
