@@ -9,6 +9,8 @@
 
 #include "artifact/test_artifacts.h"
 #include "base/sha256.h"
+#include "image/manifest.h"
+#include "image/store.h"
 #include "preflight/kvm_probe.h"
 #include "preflight/policy_files.h"
 #include "preflight/prepare.h"
@@ -363,6 +365,40 @@ TEST_F(Preparing, AFlagMayNameAnything) {
               HasSubstr("as the workspace: No such file or directory"));
 }
 
+/// An image whose files nobody looks at.
+void put_image(const std::filesystem::path& store, const std::string& name, bool has_kernel) {
+  const image::FileRecord file{.sha256 = sha256_hex(name), .size = 1, .mtime_ns = 1};
+  image::Manifest manifest{.name = name,
+                           .format = "raw",
+                           .architecture = "x86_64",
+                           .built = "2026-01-01T00:00:00.000Z",
+                           .builder = "import-1",
+                           .key = file.sha256,
+                           .disk = file};
+  if (has_kernel) manifest.kernel = file;
+  manifest.imported = image::Imported{.file_name = "x.raw",
+                                      .sha256 = file.sha256,
+                                      .format = "raw",
+                                      .layout = "Debian",
+                                      .boot = "GRUB",
+                                      .root = "ext4",
+                                      .agent_sha256 = file.sha256};
+  ASSERT_TRUE(sys::make_private_dir(store / name));
+  ASSERT_TRUE(
+      sys::write_file_atomic(store / name / "manifest.yaml", image::print_manifest(manifest)));
+}
+
+TEST(TrialKernel, IsAnImagesOwnOrAnothersAndNeverOneThatIsNotThere) {
+  const auto store = sys::TempDir::make().value();
+  put_image(store.path(), "mine", false);
+  ASSERT_TRUE(image::load_image(store.path(), "mine"));
+  EXPECT_EQ(trial_kernel(store.path(), "mine"), std::nullopt);
+  put_image(store.path(), "debian", true);
+  put_image(store.path(), "zeta", true);
+  EXPECT_EQ(trial_kernel(store.path(), "mine"), store.path() / "debian/vmlinuz");
+  EXPECT_EQ(trial_kernel(store.path(), "zeta"), store.path() / "zeta/vmlinuz");
+}
+
 TEST_F(Preparing, AnErrorWhileWritingLeavesPlanAndPoliciesAsTheyWere) {
   if (!find_qemu()) GTEST_SKIP() << "no QEMU here";
   PrepareOptions options{.name = "web", .accelerator = AcceleratorWish::tcg};
@@ -388,10 +424,10 @@ TEST_F(Preparing, AnErrorWhileWritingLeavesPlanAndPoliciesAsTheyWere) {
   options.request.cpus = 3;
   EXPECT_EQ(prepare("new").error().code, "already_running");
   // Who only looks has the lock for a moment, and that is waited for.
-  const auto looks = sys::spawn({.program = "/bin/sleep",
-                                 .args = {"0.2"},
-                                 .descriptors = {{3, first->lock.get()}}})
-                         .value();
+  const auto looks =
+      sys::spawn(
+          {.program = "/bin/sleep", .args = {"0.2"}, .descriptors = {{3, first->lock.get()}}})
+          .value();
   first->lock.reset();
   EXPECT_NE(prepare("new").error().code, "already_running");
   EXPECT_EQ(text("plan.json"), plan);
