@@ -277,7 +277,8 @@ inline constexpr Failure kWorkspaceNotWritable{
         "The guest writes to the workspace as you do, and you may not write to this folder: it "
         "is another user's, or its mode forbids it.",
     .fix =
-        "pinhole up {vm} --ro, or make it yours: sudo chown \"$USER\" {folder}, chmod u+rwx "
+        "pinhole up {vm} --workspace {folder} --ro, or make it yours: sudo chown \"$USER\" "
+        "{folder}, chmod u+rwx "
         "{folder}"};
 inline constexpr Failure kStartNotResponding{
     .code = "start_not_responding",

@@ -509,7 +509,7 @@ TEST(BootTrouble, AWorkspaceThatCannotBeWrittenHasANameOfItsOwn) {
   EXPECT_EQ(closed.code, "workspace_not_writable");
   EXPECT_EQ(closed.message,
             "VM \"web\" did not come up: stage workspace: /srv/x cannot be written: " + detail);
-  EXPECT_THAT(closed.fix, HasSubstr("pinhole up web --ro"));
+  EXPECT_THAT(closed.fix, HasSubstr("pinhole up web --workspace /srv/x --ro"));
   EXPECT_THAT(closed.fix, HasSubstr("/srv/x"));
   EXPECT_EQ(stage_error(BootStage::door, detail, evidence).code, "boot_stage_failed");
   EXPECT_EQ(stage_error(BootStage::workspace, "not mounted", evidence).code, "boot_stage_failed");
