@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Result<void> remove_all(const std::vector<fs::path>& paths) {
+Result<void> remove_trees(const std::vector<fs::path>& paths) {
   for (const fs::path& path : paths) PINHOLE_TRY_VOID(sys::remove_tree(path));
   return {};
 }
@@ -63,7 +63,7 @@ Result<void> remove_under_lock(const config::Paths& paths, const Leftover& lefto
     return image::remove_mapped_tree(leftover.paths.front());
   if (leftover.kind == Kind::boot || leftover.kind == Kind::runtime_folder)
     return remove_boot(leftover.paths);
-  return remove_all(leftover.paths);
+  return remove_trees(leftover.paths);
 }
 
 /// What covers it; nothing held where no lock does, and `busy` where somebody has it.
