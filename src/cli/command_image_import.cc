@@ -22,6 +22,9 @@ struct ImportWords {
   std::string name;
   std::string sha256;
   std::string sums;
+  /// Whether they were given at all: an empty one is a variable of the user's script that is not set, and no "do not check".
+  bool has_sha256 = false;
+  bool has_sums = false;
   std::string size;
   bool as_json = false;
 };
@@ -49,8 +52,8 @@ Result<image::ImportOptions> import_options(const ImportWords& words) {
   image::ImportOptions options{.store = paths.images, .file = words.file};
   PINHOLE_TRY(options.name, image_name(words));
   PINHOLE_TRY(options.agent, config::inner_program("pinhole-agent"));
-  if (!words.sha256.empty()) options.sha256 = words.sha256;
-  if (!words.sums.empty()) options.sums = words.sums;
+  if (words.has_sha256) options.sha256 = words.sha256;
+  if (words.has_sums) options.sums = words.sums;
   if (words.size.empty()) return options;
   options.size = parse_size(words.size);
   if (options.size) return options;
@@ -127,13 +130,16 @@ void add_image_import(Commands& commands, CLI::App& parent) {
   command.add_option("--name", words->name, "what to call the image (after its file)");
   auto* sha256 =
       command.add_option("--sha256", words->sha256, "the file's SHA-256; another one is refused");
-  command
-      .add_option("--sums", words->sums,
-                  "a list of checksums, as sha256sum writes them, that names the file")
-      ->excludes(sha256);
+  auto* sums = command.add_option(
+      "--sums", words->sums, "a list of checksums, as sha256sum writes them, that names the file");
+  sums->excludes(sha256);
   command.add_option("--size", words->size, "how large the disk becomes (10G, or as it is)");
   command.add_flag("--json", words->as_json, "print JSON");
-  commands.on(command, [=] { return import(*words); });
+  commands.on(command, [=] {
+    words->has_sha256 = sha256->count() > 0;
+    words->has_sums = sums->count() > 0;
+    return import(*words);
+  });
 }
 
 void add_image_verify(Commands& commands, CLI::App& parent) {

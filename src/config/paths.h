@@ -38,7 +38,7 @@ struct VmPaths {
   fs::path plan, disk, efi_vars, seed, initrd, lock;
   fs::path boot_record;  // runtime.json, while it runs (config/boot_record.h)
   fs::path owner_lock;   // of an ephemeral VM: its command holds it
-  fs::path authority;  // folder: the PEP's certificate authority (pep/credentials.h)
+  fs::path authority;    // folder: the PEP's certificate authority (pep/credentials.h)
   fs::path status_log, console_log, supervisor_log, boot_ok, vsock_fetch;
   fs::path guard_snapshot;  // guard.json: preflight/guard.h
   fs::path audit;           // folder: all of the VM's folder that the PEP may write

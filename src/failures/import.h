@@ -50,6 +50,16 @@ inline constexpr Failure kImportNameOfRecipe{
     .fix = "choose another: --name NAME",
 };
 
+inline constexpr Failure kImageIsImported{
+    .code = "image_is_imported",
+    .symptom = "`pinhole image build ./FILE.yaml` is refused because of an imported image.",
+    .message = "cannot build image \"{name}\": the image of that name was imported",
+    .cause =
+        "A build replaces what has its name. An imported image cannot be made again from a recipe, "
+        "and the disks of its VMs stand on it.",
+    .fix = "give the recipe another name; or, without VMs on it: pinhole image rm {name}",
+};
+
 inline constexpr Failure kImportNoDisk{
     .code = "import_no_disk",
     .symptom = "The file that was downloaded as a disk image cannot be imported.",
@@ -203,11 +213,41 @@ inline constexpr Failure kImportRootDamaged{
     .fix = "fetch it again, and compare its checksum: pinhole image import FILE --sha256 HEX",
 };
 
+inline constexpr Failure kImportRootTooNew{
+    .code = "import_root_too_new",
+    .symptom = "debugfs or e2fsck of this host says \"unsupported feature\" of an image.",
+    .message =
+        "cannot import {file}: this host's e2fsprogs is too old for its root file system: {what}",
+    .cause =
+        "The image was made by a newer release, whose ext4 has features that the tools here do not "
+        "know. They write to no such file system.",
+    .fix = "install a newer e2fsprogs (dpkg -s e2fsprogs), or take an older release of the image",
+};
+
+inline constexpr Failure kImportStoreName{
+    .code = "import_store_name",
+    .symptom = "`pinhole image import` cannot work in the folder where images are.",
+    .message =
+        "cannot import {file}: the folder of images, {folder}, has a name that debugfs "
+        "cannot be told",
+    .cause =
+        "Files are put into an image by debugfs, whose commands have no way to write a quotation "
+        "mark, a question mark or a control character of a path.",
+    .fix = "set XDG_DATA_HOME to a folder without such characters in its path",
+};
+
+/// The fix of what is found on a disk that was made of the user's file by a conversion: that file is not to be mended as if it were
+/// the disk.
+inline constexpr std::string_view kImportMendElsewhere =
+    "mend it where it was made (or convert it to a raw disk, and mend that), and import it again";
+
 inline constexpr const Failure* kImport[] = {
-    &kImportChecksumDiffers, &kImportNotInSums,       &kImportNameTaken, &kImportNameOfRecipe,
-    &kImportNoDisk,          &kImportNeedsOtherFiles, &kImportTooLarge,  &kImportBomb,
-    &kImportUnreadable,      &kImportConversion,      &kImportChanged,   &kImportNoSpace,
-    &kImportSmaller,         &kImportNoBoot,          &kImportEncrypted, &kImportNoRoot,
-    &kImportNoInit,          &kImportRootDamaged};
+    &kImportChecksumDiffers, &kImportNotInSums,  &kImportNameTaken,
+    &kImportNameOfRecipe,    &kImageIsImported,  &kImportNoDisk,
+    &kImportNeedsOtherFiles, &kImportTooLarge,   &kImportBomb,
+    &kImportUnreadable,      &kImportConversion, &kImportChanged,
+    &kImportNoSpace,         &kImportSmaller,    &kImportNoBoot,
+    &kImportEncrypted,       &kImportNoRoot,     &kImportNoInit,
+    &kImportRootDamaged,     &kImportRootTooNew, &kImportStoreName};
 
 }  // namespace pinhole::failures

@@ -16,6 +16,7 @@
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "base/strings.h"
+#include "failures/import.h"
 #include "image/build_steps.h"
 #include "image/names.h"
 #include "image/renew.h"
@@ -261,6 +262,13 @@ std::optional<Stored> find_stored(const BuildOptions& options, const Plan& plan,
   return Stored{.image = *image, .needs_agent = manifest.key != plan.key};
 }
 
+/// Nothing but a build of a recipe is replaced by one, with --refresh too.
+Result<void> check_not_imported(const BuildOptions& options, const std::string& name) {
+  const auto image = load_image(options.store, name);
+  if (!image || !image->manifest.imported) return {};
+  return fail(failures::told(failures::kImageIsImported, {{"name", name}}));
+}
+
 Result<Manifest> renew_into(const Staging& staging, const BuildOptions& options, const Plan& plan,
                             const Image& old, Reporter& reporter) {
   PINHOLE_TRY_VOID(check_space(options.store, disk_usage(old.folder) + kRenewSpace));
@@ -364,6 +372,7 @@ Result<BuildResult> build_image(const BuildOptions& options) {
   Reporter reporter(options);
   reporter.enter(Stage::waiting);
   PINHOLE_TRY(const Fd lock, await_lock(options, recipe.recipe.name));
+  PINHOLE_TRY_VOID(check_not_imported(options, recipe.recipe.name));
   BuildResult result;
   auto stored = find_stored(options, plan, result.notes);
   result.cached = stored && !stored->needs_agent;

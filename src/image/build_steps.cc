@@ -284,7 +284,7 @@ Result<void> make_disk(const Staging& staging, const DiskPlan& plan, const StepC
       context);
 }
 
-Result<FileRecord> record_file(const fs::path& path) {
+Result<FileRecord> record_file(const fs::path& path, const HashFile& hash) {
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat info{};
   // Read-only from here on: an image is a base that overlays stand on.
@@ -292,8 +292,8 @@ Result<FileRecord> record_file(const fs::path& path) {
       ::fstat(file.get(), &info) != 0) {
     return fail("cannot finish {}: {}", path.string(), errno_text(errno));
   }
-  PINHOLE_TRY(std::string hash, sys::sha256_file(path));
-  return FileRecord{.sha256 = std::move(hash),
+  PINHOLE_TRY(std::string sum, hash ? hash(path) : sys::sha256_file(path));
+  return FileRecord{.sha256 = std::move(sum),
                     .size = static_cast<std::uint64_t>(info.st_size),
                     .mtime_ns = static_cast<std::uint64_t>(info.st_mtim.tv_sec) * 1'000'000'000 +
                                 static_cast<std::uint64_t>(info.st_mtim.tv_nsec)};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "base/error.h"
@@ -48,6 +49,7 @@ struct DiskPlan {
 Result<void> make_disk(const Staging& staging, const DiskPlan& plan, const StepContext& context);
 
 /// SHA-256, size and time of a finished file, which is made read-only and synced first.
-Result<FileRecord> record_file(const std::filesystem::path& path);
+using HashFile = std::function<Result<std::string>(const std::filesystem::path&)>;
+Result<FileRecord> record_file(const std::filesystem::path& path, const HashFile& hash = {});
 
 }  // namespace pinhole::image

@@ -77,6 +77,31 @@ TEST(BuildImage, RefusesWhileAnotherBuildRuns) {
   EXPECT_EQ(error.code, "image_busy");
 }
 
+TEST(BuildImage, NeverReplacesAnImageThatWasImported) {
+  const Build build;
+  build.store.add("small", build.key());
+  Manifest manifest = load_image(build.store.path(), "small").value().manifest;
+  manifest.imported = Imported{.file_name = "debian.qcow2",
+                               .sha256 = std::string(64, 'a'),
+                               .format = "qcow2",
+                               .layout = "Debian",
+                               .boot = "GRUB",
+                               .root = "ext4",
+                               .agent_sha256 = std::string(64, 'a')};
+  manifest.initrd = {};  // imported images have none
+  const fs::path file = build.store.path() / "small/manifest.yaml";
+  const std::string text = print_manifest(manifest);
+  ASSERT_TRUE(sys::write_file_atomic(file, text));
+  BuildOptions options = build.options();
+  for (const bool refresh : {false, true}) {
+    options.refresh = refresh;
+    const auto built = build_image(options);
+    ASSERT_FALSE(built);
+    EXPECT_EQ(built.error().code, "image_is_imported");
+  }
+  EXPECT_EQ(sys::read_file(file, 65536).value(), text);
+}
+
 TEST(BuildImage, StopsWaitingWhenTheUserGivesUp) {
   const Build build;
   const auto lock = lock_image(build.store.path(), "small").value();
@@ -101,6 +126,21 @@ TEST(BuildImage, RefusesAnAgentThatIsNoProgram) {
 
 Step shell(std::string script) {
   return {.doing = "try", .program = "sh", .args = {"-c", std::move(script)}};
+}
+
+TEST(RunStep, EndsWithWhatItsWatchSays) {
+  int asked = 0;
+  const StepContext context{.watch = [&]() -> Result<void> {
+    if (++asked < 3) return {};
+    return fail(Error{.message = "the disk is full", .code = "full"});
+  }};
+  const auto started = std::chrono::steady_clock::now();
+  const auto done = run_step(shell("while :; do :; done"), context);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, "full");
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(30));
+  asked = -1000;
+  EXPECT_TRUE(run_step(shell("true"), context));
 }
 
 TEST(RunStep, HandsOutEachLine) {

@@ -14,9 +14,12 @@
 #include "base/printable.h"
 #include "base/sha256.h"
 #include "base/strings.h"
+#include "failures/artifacts.h"
 #include "failures/import.h"
+#include "failures/table.h"
 #include "image/import_checksum.h"
 #include "image/import_disk.h"
+#include "image/import_guest.h"
 #include "image/import_references.h"
 #include "image/import_root.h"
 #include "image/import_source.h"
@@ -32,8 +35,6 @@ using artifact::DiskFormat;
 using failures::told;
 
 constexpr std::uint64_t kMaxAgent = std::uint64_t{64} << 20;
-// What comes out of a compressed qcow2 is a few times its size; more is seen while it is written.
-constexpr std::uint64_t kUsualGain = 3;
 
 /// Where each stage begins on the bar.
 constexpr double start_of(ImportStage stage) {
@@ -107,6 +108,8 @@ Result<std::optional<std::string>> expected_hash(const ImportOptions& options,
     return hash;
   }
   if (!options.sums) return std::nullopt;
+  if (options.sums->empty())
+    return fail(Error{.message = "--sums expects the name of a file", .exit_status = 2});
   PINHOLE_TRY(const std::string sums, sys::read_file(*options.sums, kMaxSums));
   const std::string name = options.file.filename().string();
   auto hash = find_sha256(sums, name);
@@ -152,7 +155,7 @@ Result<void> check_image_file(const ImportSource& source, const std::string& sho
     return fail(told(failures::kImportNeedsOtherFiles,
                      {{"file", shown}, {"format", report.what}, {"reference", *reference}}));
   }
-  const std::uint64_t size = claimed_size(bytes, report.format);
+  const std::uint64_t size = std::max(claimed_size(bytes, report.format), report.virtual_size);
   if (size > kLargestDisk) {
     return fail(
         told(failures::kImportTooLarge,
@@ -162,6 +165,38 @@ Result<void> check_image_file(const ImportSource& source, const std::string& sho
   return {};
 }
 
+/// What tools write may be far more than what they read: a small qcow2 can name one cluster for all of its disk. Other programs'
+/// room is kept by looking while they write.
+StepContext watched(const Staging& staging, const std::string& shown, StepContext context) {
+  context.watch = [folder = staging.folder, shown]() -> Result<void> {
+    const auto free = sys::free_space(folder);
+    if (!free || *free >= kSpaceLeft) return {};
+    return fail(no_space(shown, folder, *free));
+  };
+  return context;
+}
+
+/// Bytes that are missing at the end of what qemu-img made are an error, whatever it says.
+Result<void> check_converted(const fs::path& made, std::uint64_t claimed) {
+  constexpr std::uint64_t kSectorSize = 512;
+  std::error_code error;
+  const std::uint64_t size = fs::file_size(made, error);
+  if (error) return fail("cannot read {}: {}", made.string(), error.message());
+  if (size / kSectorSize >= claimed / kSectorSize) return {};
+  return fail(Error{.message = "qemu-img made less of it than it claims",
+                    .details = {fmt::format("its disk has {} bytes by its header, and {} bytes "
+                                            "came out",
+                                            claimed, size)}});
+}
+
+/// What is said of the disk that was made, where that is not the file as it was given: commands that mend the one would ruin the
+/// other.
+Error said_of_copy(Error error) {
+  const failures::Failure* row = failures::find(error.code);
+  if (row == nullptr || row->fix.contains("{file}")) error.fix = failures::kImportMendElsewhere;
+  return error;
+}
+
 /// What the import learns on its way.
 struct Draft {
   std::string source_hash;
@@ -169,61 +204,25 @@ struct Draft {
   artifact::DiskReport disk;
 };
 
-Result<void> convert(const ImportSource& source, const std::string& shown, DiskFormat format,
-                     const Staging& staging, Reporter& reporter) {
+Result<void> convert(const ImportSource& source, const std::string& shown,
+                     const artifact::DiskReport& report, const Staging& staging,
+                     Reporter& reporter) {
   reporter.enter(ImportStage::converting);
-  PINHOLE_TRY_VOID(check_space(staging.folder, shown, (source.size() * kUsualGain) + kSpaceLeft));
-  auto done = convert_to_raw(source, format, staging.out() / "disk.raw", reporter.context(),
-                             [&](double part) { reporter.within(part); });
+  // At least what is in it; what becomes more is seen while it is written.
+  PINHOLE_TRY_VOID(check_space(staging.folder, shown, source.allocated() + kSpaceLeft));
+  const fs::path made = staging.out() / "disk.raw";
+  auto done =
+      convert_to_raw(source, report.format, made, watched(staging, shown, reporter.context()),
+                     [&](double part) { reporter.within(part); });
+  if (done) done = check_converted(made, report.virtual_size);
   if (done || !done.error().code.empty()) return done;
   if (const auto free = sys::free_space(staging.folder); free && *free < kSpaceLeft)
     return check_space(staging.folder, shown, kSpaceLeft);
-  Error error = told(failures::kImportConversion,
-                     {{"file", shown}, {"format", std::string(artifact::to_string(format))}});
+  Error error =
+      told(failures::kImportConversion,
+           {{"file", shown}, {"format", std::string(artifact::to_string(report.format))}});
   error.details = done.error().details;
   return fail(std::move(error));
-}
-
-/// out()/disk.raw, from a file that may be compressed once.
-Result<void> make_raw(const ImportSource& source, const Staging& staging, Draft& draft,
-                      Reporter& reporter) {
-  artifact::DiskReport report =
-      artifact::judge_disk(artifact::FileSource(source.fd()), source.shown());
-  if (!report.compression) {
-    PINHOLE_TRY_VOID(check_image_file(source, source.shown(), report));
-    draft.format = artifact::to_string(report.format);
-    PINHOLE_TRY_VOID(convert(source, source.shown(), report.format, staging, reporter));
-    return source.check_unchanged();
-  }
-  const std::string packed(artifact::to_string(*report.compression));
-  reporter.enter(ImportStage::decompressing);
-  const fs::path inner_path = staging.temporary() / "inner";
-  PINHOLE_TRY_VOID(decompress(source, *report.compression, inner_path, reporter.pass()));
-  PINHOLE_TRY_VOID(source.check_unchanged());
-  PINHOLE_TRY(const ImportSource inner, ImportSource::open(inner_path));
-  report = artifact::judge_disk(artifact::FileSource(inner.fd()), source.shown());
-  if (report.compression) return fail(no_disk(source.shown(), report));
-  PINHOLE_TRY_VOID(check_image_file(inner, source.shown(), report));
-  draft.format = fmt::format("{}+{}", artifact::to_string(report.format), packed);
-  std::error_code error;
-  if (report.format == DiskFormat::raw) {
-    fs::rename(inner_path, staging.out() / "disk.raw", error);
-    if (error) return fail("cannot move the disk: {}", error.message());
-    return {};
-  }
-  PINHOLE_TRY_VOID(convert(inner, source.shown(), report.format, staging, reporter));
-  fs::remove(inner_path, error);
-  return {};
-}
-
-Result<void> check_raw(const ImportSource& source, const Staging& staging, Draft& draft,
-                       Reporter& reporter) {
-  reporter.enter(ImportStage::checking);
-  PINHOLE_TRY(const ImportSource disk, ImportSource::open(staging.out() / "disk.raw"));
-  draft.disk = artifact::judge_raw_disk(artifact::FileSource(disk.fd()), source.shown());
-  if (!draft.disk.problems.empty()) return fail(draft.disk.problems.front());
-  if (draft.disk.boots_by_efi()) return {};
-  return fail(told(failures::kImportNoBoot, {{"file", source.shown()}}));
 }
 
 Result<std::uint64_t> final_size(const ImportOptions& options, const ImportSource& source,
@@ -239,14 +238,77 @@ Result<std::uint64_t> final_size(const ImportOptions& options, const ImportSourc
                                                  {"size", format_size(wanted)},
                                                  {"limit", format_size(kLargestDisk)}}));
   }
-  return wanted == size ? size : wanted / kAlignment * kAlignment;
+  return wanted == size ? size : (wanted + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+/// What needs no byte of the file to be seen.
+Result<void> check_sizes(const ImportOptions& options, const ImportSource& source) {
+  const std::uint64_t size = std::max(options.size.value_or(0), source.size());
+  if (size <= kLargestDisk) return {};
+  return fail(told(failures::kImportTooLarge, {{"file", source.shown()},
+                                               {"size", format_size(size)},
+                                               {"limit", format_size(kLargestDisk)}}));
+}
+
+/// out()/disk.raw, from a file that may be compressed once.
+Result<void> make_raw(const ImportOptions& options, const ImportSource& source,
+                      const Staging& staging, Draft& draft, Reporter& reporter) {
+  artifact::DiskReport report =
+      artifact::judge_disk(artifact::FileSource(source.fd()), source.shown());
+  if (!report.compression) {
+    PINHOLE_TRY_VOID(check_image_file(source, source.shown(), report));
+    PINHOLE_TRY_VOID(final_size(options, source, report.virtual_size));
+    draft.format = artifact::to_string(report.format);
+    PINHOLE_TRY_VOID(convert(source, source.shown(), report, staging, reporter));
+    return source.check_unchanged();
+  }
+  const std::string packed(artifact::to_string(*report.compression));
+  reporter.enter(ImportStage::decompressing);
+  const fs::path inner_path = staging.temporary() / "inner";
+  PINHOLE_TRY_VOID(decompress(source, *report.compression, inner_path, reporter.pass()));
+  PINHOLE_TRY_VOID(source.check_unchanged());
+  PINHOLE_TRY(const ImportSource inner, ImportSource::open(inner_path));
+  report = artifact::judge_disk(artifact::FileSource(inner.fd()), source.shown());
+  if (report.compression) return fail(no_disk(source.shown(), report));
+  if (auto checked = check_image_file(inner, source.shown(), report); !checked)
+    return fail(said_of_copy(std::move(checked).error()));
+  PINHOLE_TRY_VOID(final_size(options, source, report.virtual_size));
+  draft.format = fmt::format("{}+{}", artifact::to_string(report.format), packed);
+  std::error_code error;
+  if (report.format == DiskFormat::raw) {
+    fs::rename(inner_path, staging.out() / "disk.raw", error);
+    if (error) return fail("cannot move the disk: {}", error.message());
+    return {};
+  }
+  PINHOLE_TRY_VOID(convert(inner, source.shown(), report, staging, reporter));
+  fs::remove(inner_path, error);
+  return {};
+}
+
+Result<void> check_raw(const ImportSource& source, const Staging& staging, Draft& draft,
+                       Reporter& reporter) {
+  reporter.enter(ImportStage::checking);
+  PINHOLE_TRY(const ImportSource disk, ImportSource::open(staging.out() / "disk.raw"));
+  draft.disk = artifact::judge_raw_disk(artifact::FileSource(disk.fd()), source.shown());
+  if (!draft.disk.problems.empty()) {
+    Error problem = draft.disk.problems.front();
+    return fail(draft.format == "raw" ? std::move(problem) : said_of_copy(std::move(problem)));
+  }
+  // What grows it knows no other tables.
+  if (draft.disk.boots_by_efi() && !draft.disk.has_gpt) {
+    return fail(
+        told(failures::kDiskHasNoGpt, {{"file", source.shown()}, {"what", "a disk with an MBR"}}));
+  }
+  if (draft.disk.boots_by_efi()) return {};
+  return fail(told(failures::kImportNoBoot, {{"file", source.shown()}}));
 }
 
 Result<Manifest> import_into(const Staging& staging, const ImportOptions& options,
                              const ImportSource& source, Reporter& reporter) {
   Draft draft;
+  PINHOLE_TRY_VOID(check_sizes(options, source));
   PINHOLE_TRY(draft.source_hash, check_hash(options, source, reporter));
-  PINHOLE_TRY_VOID(make_raw(source, staging, draft, reporter));
+  PINHOLE_TRY_VOID(make_raw(options, source, staging, draft, reporter));
   PINHOLE_TRY_VOID(check_raw(source, staging, draft, reporter));
   PINHOLE_TRY(const std::uint64_t size, final_size(options, source, draft.disk.size));
   PINHOLE_TRY(const std::string agent, sys::read_file(options.agent, kMaxAgent));
@@ -272,7 +334,12 @@ Result<Manifest> import_into(const Staging& staging, const ImportOptions& option
   manifest.imported->agent_sha256 = sha256_hex(agent);
   manifest.key = sha256_hex(fmt::format("import {}\nfile {}\nagent {}\n", kImporterVersion,
                                         draft.source_hash, manifest.imported->agent_sha256));
-  PINHOLE_TRY(manifest.disk, record_file(staging.out() / "disk.raw"));
+  // Minutes of a large disk, which the user may give up.
+  const auto hash = [&](const fs::path& path) -> Result<std::string> {
+    PINHOLE_TRY(const ImportSource disk, ImportSource::open(path));
+    return disk.sha256(reporter.pass());
+  };
+  PINHOLE_TRY(manifest.disk, record_file(staging.out() / "disk.raw", hash));
   if (root.has_kernel) {
     PINHOLE_TRY(manifest.kernel, record_file(staging.out() / "vmlinuz"));
   }
@@ -346,6 +413,10 @@ std::optional<std::string> name_after(const fs::path& file) {
 Result<Image> import_image(const ImportOptions& options) {
   PINHOLE_TRY_VOID(check_name(options.name));
   PINHOLE_TRY(const ImportSource source, ImportSource::open(options.file));
+  if (!debugfs_takes(options.store)) {
+    return fail(told(failures::kImportStoreName,
+                     {{"file", source.shown()}, {"folder", printable(options.store.string())}}));
+  }
   PINHOLE_TRY_VOID(sys::make_private_dir(options.store));
   PINHOLE_TRY_VOID(check_free(options, source.shown()));
   PINHOLE_TRY(const auto lock, lock_image(options.store, options.name));

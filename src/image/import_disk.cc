@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <optional>
 #include <utility>
 
 #include "base/strings.h"
+#include "failures/import.h"
 
 namespace pinhole::image {
 namespace {
@@ -32,6 +34,18 @@ std::optional<double> percent(std::string_view line) {
   const auto whole = parse_u64(line.substr(1, line.find_first_of("./", 1) - 1));
   if (!whole || *whole > 100) return std::nullopt;
   return static_cast<double>(*whole) / 100;
+}
+
+/// A VHD has its size twice, and qemu-img takes the rounded one of cylinders, heads and sectors unless it knows the maker, which
+/// cuts the end off, the second GPT with it.
+std::vector<std::string> input_words(const fs::path& file, artifact::DiskFormat format) {
+  if (format != artifact::DiskFormat::vhd)
+    return {"-f", std::string(artifact::qemu_name(format)), file.string()};
+  std::string name;
+  for (const char c : file.string()) name += c == ',' ? std::string(",,") : std::string(1, c);
+  return {"--image-opts",
+          fmt::format("driver={},force_size_calc=current_size,file.driver=file,file.filename={}",
+                      artifact::qemu_name(format), name)};
 }
 
 Fd open_disk(const fs::path& path) {
@@ -104,6 +118,37 @@ Result<Identity> identity_of(const fs::path& disk, unsigned number, const StepCo
   return found;
 }
 
+/// e2fsck(8) with status 4 says that errors remain, which is what `import_root_damaged` stands for; other trouble of its (no room, no
+/// memory, a feature that it does not know) is no damage of the file's, and has its own words.
+Result<void> e2fsck(const std::string& flags, unsigned best, const fs::path& file,
+                    std::uint64_t offset, const StepContext& context) {
+  constexpr std::string_view kEnded = "e2fsck ended with status ";
+  constexpr std::uint64_t kErrorsRemain = 4, kCouldNotCheck = 8;
+  Step step = disk_step(
+      "check the root file system", "/bin/sh",
+      {"-c",
+       "e2fsck \"$1\" \"$2\"; s=$?; echo \"e2fsck ended with status $s\"; "
+       "[ $s -le \"$3\" ]",
+       "sh", flags, fmt::format("{}?offset={}", file.string(), offset), std::to_string(best)},
+      file, Access::write);
+  for (const char* folder : {"/bin", "/usr/bin", "/usr/sbin", "/sbin"})
+    step.sees.push_back({.path = folder, .access = Access::execute, .optional = true});
+  std::uint64_t status = 0;
+  const StepContext reading{.cancel_fd = context.cancel_fd,
+                            .on_line =
+                                [&](std::string_view line) {
+                                  if (line.starts_with(kEnded))
+                                    status = parse_u64(line.substr(kEnded.size())).value_or(0);
+                                },
+                            .watch = context.watch};
+  auto done = run_step(step, reading);
+  if (done || !done.error().code.empty()) return done;
+  Error error = std::move(done).error();
+  if ((status & kErrorsRemain) != 0 && (status & kCouldNotCheck) == 0)
+    error.code = failures::kImportRootDamaged.code;
+  return fail(std::move(error));
+}
+
 /// resize2fs cuts a file behind the file system that is in it: it gets one with nothing else in it.
 Result<void> grow_ext4(const Staging& staging, const artifact::Partition& before,
                        std::uint64_t size, const StepContext& context) {
@@ -114,7 +159,6 @@ Result<void> grow_ext4(const Staging& staging, const artifact::Partition& before
   if (!disk || !root || ::ftruncate(root.get(), static_cast<off_t>(before.size)) != 0 ||
       !copy_range(disk.get(), before.start, root.get(), 0, before.size))
     return fail("cannot copy the root file system: {}", errno_text(errno));
-  PINHOLE_TRY_VOID(mend_ext4(alone, 0, context));
   Step step =
       disk_step("grow the root file system", "resize2fs",
                 {alone.string(), fmt::format("{}s", size / kSectorBytes)}, alone, Access::write);
@@ -135,16 +179,21 @@ Result<void> grow_ext4(const Staging& staging, const artifact::Partition& before
 Result<void> convert_to_raw(const ImportSource& source, artifact::DiskFormat format,
                             const fs::path& to, const StepContext& context,
                             const std::function<void(double)>& progress) {
+  std::vector<std::string> args = {"convert", "-p", "-O", "raw"};
+  std::ranges::copy(input_words(source.path(), format), std::back_inserter(args));
+  args.push_back(to.string());
   const Step step{
       .doing = "convert the image",
       .program = "qemu-img",
-      .args = {"convert", "-p", "-f", std::string(artifact::qemu_name(format)), "-O", "raw",
-               source.path().string(), to.string()},
+      .args = std::move(args),
       .sees = {{.path = source.path()}, {.path = to.parent_path(), .access = Access::write}},
       .limit = kConversionLimit};
-  return run_step(step, {.cancel_fd = context.cancel_fd, .on_line = [&](std::string_view line) {
-                           if (const auto done = percent(line)) progress(*done);
-                         }});
+  return run_step(step, {.cancel_fd = context.cancel_fd,
+                         .on_line =
+                             [&](std::string_view line) {
+                               if (const auto done = percent(line)) progress(*done);
+                             },
+                         .watch = context.watch});
 }
 
 std::string_view to_string(RootKind kind) {
@@ -197,6 +246,12 @@ std::vector<RootPartition> root_candidates(const artifact::Source& disk,
   return found;
 }
 
+bool can_grow(const artifact::Partition& root, std::uint64_t size) {
+  // sgdisk cuts a name at its colons, and of one beyond ASCII we know a part alone.
+  const bool name_is_kept = root.name.find_first_of(":?") == std::string::npos;
+  return name_is_kept && size > kAtTheEnd && size - kAtTheEnd > root.start + root.size;
+}
+
 Result<artifact::Partition> grow_root(const Staging& staging, const artifact::Partition& root,
                                       std::uint64_t size, const StepContext& context) {
   const fs::path disk = staging.out() / "disk.raw";
@@ -230,21 +285,12 @@ Result<void> grow_disk(const Staging& staging, std::uint64_t size, const StepCon
 }
 
 Result<void> mend_ext4(const fs::path& file, std::uint64_t offset, const StepContext& context) {
-  // 1: it mended something.
-  Step step = disk_step("check the root file system", "/bin/sh",
-                        {"-c", "e2fsck -fy \"$1\"; [ $? -le 1 ]", "sh",
-                         fmt::format("{}?offset={}", file.string(), offset)},
-                        file, Access::write);
-  for (const char* folder : {"/bin", "/usr/bin", "/usr/sbin", "/sbin"})
-    step.sees.push_back({.path = folder, .access = Access::execute, .optional = true});
-  return run_step(step, context);
+  constexpr unsigned kMended = 1;
+  return e2fsck("-fy", kMended, file, offset, context);
 }
 
 Result<void> check_ext4(const fs::path& file, std::uint64_t offset, const StepContext& context) {
-  return run_step(
-      disk_step("check the root file system", "e2fsck",
-                {"-fn", fmt::format("{}?offset={}", file.string(), offset)}, file, Access::read),
-      context);
+  return e2fsck("-fn", 0, file, offset, context);
 }
 
 }  // namespace pinhole::image

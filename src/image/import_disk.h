@@ -35,14 +35,17 @@ struct RootPartition {
 std::vector<RootPartition> root_candidates(const artifact::Source& disk,
                                            const artifact::DiskReport& report);
 
+/// Whether there is more room for `root`, the last on its disk, when that has `size` bytes; and whether what it is called survives.
+bool can_grow(const artifact::Partition& root, std::uint64_t size);
 /// Makes the disk `size` bytes large and moves its second GPT to its end. With `root`, which is the last on it, that partition
-/// takes the room, under the number, type and GUID that it has; an ext4 file system on it grows with it.
+/// takes the room, under the number, type and GUID that it has; the ext4 file system on it, mended before, grows with it.
 /// Returns where it lies then.
 Result<artifact::Partition> grow_root(const Staging& staging, const artifact::Partition& root,
                                       std::uint64_t size, const StepContext& context);
 Result<void> grow_disk(const Staging& staging, std::uint64_t size, const StepContext& context);
 
-/// e2fsck: replays the journal and mends what it can without asking; then the file system is clean, or this is an error.
+/// e2fsck: replays the journal and mends what it can without asking; then the file system is clean, or this is an error, with code
+/// `import_root_damaged` where its verdict is that.
 Result<void> mend_ext4(const std::filesystem::path& file, std::uint64_t offset,
                        const StepContext& context);
 /// The same without writing: an error where anything is not as it should be.

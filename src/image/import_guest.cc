@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "base/strings.h"
+#include "failures/import.h"
 #include "sys/file_view.h"
 #include "sys/files.h"
 #include "sys/host_confinement.h"
@@ -31,6 +32,11 @@ bool is_plain(std::string_view path) {
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._@+-";
   return !path.empty() && path.size() <= kMostPath && !path.contains("/../") &&
          !path.ends_with("/..") && path.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+/// A path of the host's, which stands in double quotes.
+bool can_be_quoted(std::string_view path) {
+  return std::ranges::none_of(path, [](char c) { return c == '"' || c == '?' || c < ' '; });
 }
 
 /// "Inode: 12   Type: regular    Mode:  0644   Flags: 0x80000" has its values behind words.
@@ -121,7 +127,11 @@ std::map<std::string, GuestEntry> parse_stats(std::string_view output) {
   return found;
 }
 
+bool debugfs_takes(const fs::path& path) { return can_be_quoted(path.string()); }
+
 Result<std::string> GuestFiles::run(const std::string& script, bool write) const {
+  if (!debugfs_takes(work_) || !debugfs_takes(disk_))
+    return fail("debugfs cannot be told the name {}", printable(work_.string()));
   const auto program = sys::find_program("debugfs");
   if (!program) {
     return fail(Error{.message = "cannot look into the image: debugfs is missing",
@@ -141,6 +151,13 @@ Result<std::string> GuestFiles::run(const std::string& script, bool write) const
   if (write) command.args.insert(command.args.begin(), "-w");
   PINHOLE_TRY(command.isolation, sys::available_here(sys::apart(std::move(view))));
   PINHOLE_TRY(auto output, sys::run(std::move(command), {.time = kLimit, .bytes = kMostOutput}));
+  // It goes on without the file system, and its status says nothing.
+  for (const std::string_view line : split(output.err, '\n')) {
+    if (line.contains("unsupported feature")) {
+      return fail(Error{.message = printable(trim(line), 200),
+                        .code = std::string(failures::kImportRootTooNew.code)});
+    }
+  }
   if (output.status.ok()) return std::move(output.out);
   return fail(Error{.message = fmt::format("debugfs {}", output.status.text()),
                     .details = {printable(trim(output.err), 400)}});
@@ -174,7 +191,7 @@ Result<std::string> GuestFiles::dump(const std::string& path, std::uint64_t limi
   const fs::path copy = work_ / "copy";
   std::error_code error;
   fs::remove(copy, error);
-  PINHOLE_TRY_VOID(run(fmt::format("dump {} {}\n", path, copy.string()), false));
+  PINHOLE_TRY_VOID(run(fmt::format("dump {} \"{}\"\n", path, copy.string()), false));
   return sys::read_file(copy, limit);
 }
 
@@ -215,7 +232,7 @@ Result<std::string> GuestFiles::script_of(const GuestChanges& changes) const {
   for (const GuestFile& file : changes.files) {
     const fs::path copy = work_ / fmt::format("file-{}", number++);
     PINHOLE_TRY_VOID(sys::write_file_atomic(copy, file.content));
-    script += fmt::format("cd {}\nwrite {} {}\n", folder_of(file.path), copy.string(),
+    script += fmt::format("cd {}\nwrite \"{}\" {}\n", folder_of(file.path), copy.string(),
                           name_of(file.path));
     script += fmt::format("sif {0} mode 0100{1:03o}\nsif {0} uid 0\nsif {0} gid 0\n", file.path,
                           file.mode);
@@ -234,7 +251,8 @@ Result<void> GuestFiles::verify(const GuestChanges& changes) const {
     const GuestEntry wanted{
         .type = GuestEntry::Type::file, .mode = file.mode, .size = file.content.size()};
     if (found.at(file.path) != wanted) return fail(wrote_otherwise(file.path));
-    script += fmt::format("dump {} {}\n", file.path, back(&file - changes.files.data()).string());
+    script +=
+        fmt::format("dump {} \"{}\"\n", file.path, back(&file - changes.files.data()).string());
   }
   PINHOLE_TRY_VOID(run(script, false));
   for (const GuestFile& file : changes.files) {
@@ -253,8 +271,6 @@ Result<void> GuestFiles::verify(const GuestChanges& changes) const {
 }
 
 Result<void> GuestFiles::apply(const GuestChanges& changes) const {
-  if (!is_plain(work_.string()) || !is_plain(disk_.string()))
-    return fail("debugfs cannot be told the name {}", printable(work_.string()));
   PINHOLE_TRY(const std::string script, script_of(changes));
   PINHOLE_TRY_VOID(run(script, true));
   return verify(changes);

@@ -46,6 +46,10 @@ struct GuestChanges {
   std::vector<std::string> removed = {};
 };
 
+/// Whether debugfs can be told a path of the host's: its commands have no way to write '"' and '?'.
+bool debugfs_takes(const std::filesystem::path& path);
+
+/// Errors have code `import_root_too_new` where the host's debugfs does not know the file system's features.
 class GuestFiles {
  public:
   /// `disk` holds the file system from `offset` on. `work` is an empty folder for what goes in and out.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "artifact/containers.h"
 #include "base/printable.h"
 #include "base/strings.h"
 
@@ -74,17 +75,12 @@ std::optional<std::string> vhdx_reference(const Source& source) {
 // VMDK: little-endian; the descriptor is text, inside a sparse file or a file of its own.
 constexpr std::uint64_t kSector = 512;
 constexpr std::uint64_t kMostDescriptor = std::uint64_t{64} << 10;
-constexpr std::string_view kNoParent = "ffffffff";
 
 std::optional<std::string> descriptor_reference(std::string_view text, bool embedded) {
   std::size_t extents = 0;
   for (std::string_view line : split(text, '\n')) {
     line = trim(line.substr(0, line.find('\0')));
     const std::string lower = to_lower(line);
-    if (lower.starts_with("parentcid=") && lower.substr(10) != kNoParent)
-      return "a parent, which it is a difference to";
-    if (lower.starts_with("parentfilenamehint"))
-      return quoted("the parent", line.substr(std::min(line.find('=') + 1, line.size())));
     const bool is_extent =
         lower.starts_with("rw ") || lower.starts_with("rdonly ") || lower.starts_with("noaccess ");
     if (!is_extent) continue;
@@ -101,9 +97,14 @@ std::optional<std::string> vmdk_reference(const Source& source) {
   if (!header.ok() || header.text(0, 4) != "KDMV")
     return descriptor_reference(source.text(0, kMostDescriptor), false)
         .value_or("extents of its own");
+  if (const auto parent = artifact::vmdk_parent(source)) {
+    return parent->empty() ? "a parent, which it is a difference to"
+                           : quoted("the parent", *parent);
+  }
   const std::uint64_t at = header.le64(28);
   const std::uint64_t sectors = header.le64(36);
-  if (at == 0 || at > source.size() / kSector) return std::nullopt;
+  // A descriptor elsewhere, which judge_vmdk() refuses.
+  if (at != 1) return std::nullopt;
   const std::uint64_t size = std::min(sectors, kMostDescriptor / kSector) * kSector;
   return descriptor_reference(source.text(at * kSector, static_cast<std::size_t>(size)), true);
 }

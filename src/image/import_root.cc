@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "artifact/kernel.h"
 #include "base/strings.h"
 #include "failures/import.h"
 #include "image/import_disk.h"
@@ -61,15 +62,38 @@ std::string found_text(const std::vector<RootPartition>& candidates) {
   return text;
 }
 
-Result<FoundRoot> find_root(const Staging& staging, const RootOptions& options) {
+/// Trouble with the file system: what e2fsck calls damage, a host without room, or what it says itself.
+Error trouble(const Staging& staging, const RootOptions& options, Error why) {
+  if (why.code == failures::kImportRootDamaged.code) {
+    Error error = told(failures::kImportRootDamaged, {{"file", options.file}});
+    error.details = std::move(why.details);
+    return error;
+  }
+  if (why.code == failures::kImportRootTooNew.code) {
+    return told(failures::kImportRootTooNew,
+                {{"file", options.file}, {"what", std::move(why.message)}});
+  }
+  if (!why.code.empty()) return why;  // cancelled
+  const auto free = sys::free_space(staging.folder);
+  if (free && *free < kSpaceLeft) return no_space(options.file, staging.folder, *free);
+  return why;
+}
+
+Result<FoundRoot> find_root(const Staging& staging, const RootOptions& options,
+                            const StepContext& context) {
   PINHOLE_TRY(const ImportSource disk, ImportSource::open(disk_of(staging)));
   const auto candidates = root_candidates(artifact::FileSource(disk.fd()), options.report);
   for (const RootPartition& each : candidates) {
     if (each.kind != RootKind::ext4) continue;
     PINHOLE_TRY(const GuestFiles files, guest_files(staging, each.partition.start));
+    auto folders = files.look({"/etc", "/usr"});
+    if (!folders) return fail(trouble(staging, options, std::move(folders).error()));
+    if (!folders->at("/etc").exists() || !folders->at("/usr").exists()) continue;
+    // What its journal holds belongs to what is looked at.
+    auto mended = mend_ext4(disk_of(staging), each.partition.start, context);
+    if (!mended) return fail(trouble(staging, options, std::move(mended).error()));
     PINHOLE_TRY(GuestFacts facts, read_facts(files));
-    if (facts.has("/etc") && facts.has("/usr"))
-      return FoundRoot{.root = each, .facts = std::move(facts)};
+    return FoundRoot{.root = each, .facts = std::move(facts)};
   }
   for (const RootPartition& each : candidates) {
     if (each.kind == RootKind::luks)
@@ -87,9 +111,9 @@ Result<bool> take_kernel(const GuestFiles& files, const Staging& staging) {
   std::ranges::sort(names);
   if (names.empty()) return false;
   PINHOLE_TRY(const std::string kernel, files.read("/boot/" + names.back(), kMaxKernel));
-  // The boot protocol's signature (Documentation/x86/boot.rst).
-  constexpr std::size_t kSignature = 0x202;
-  if (kernel.size() < 4096 || kernel.compare(kSignature, 4, "HdrS") != 0) return false;
+  // One that a start would complain of is left out: nothing but a probe needs it.
+  const artifact::MemorySource bytes(kernel);
+  if (!artifact::judge_kernel(bytes, names.back()).problems.empty()) return false;
   PINHOLE_TRY_VOID(sys::write_file_atomic(staging.out() / "vmlinuz", kernel));
   return true;
 }
@@ -115,14 +139,6 @@ Result<std::string> read_boot_file(const Staging& staging, const artifact::DiskR
   return content;
 }
 
-/// A failed check of the file system, in its own words.
-Error damaged(const RootOptions& options, const Error& why) {
-  if (!why.code.empty()) return why;  // cancelled
-  Error error = told(failures::kImportRootDamaged, {{"file", options.file}});
-  error.details = why.details.empty() ? std::vector{why.message} : why.details;
-  return error;
-}
-
 Result<void> prepare_ext4(const Staging& staging, const RootOptions& options, FoundRoot& found,
                           RootResult& result, const StepContext& context) {
   const RootPartition& root = found.root;
@@ -131,22 +147,20 @@ Result<void> prepare_ext4(const Staging& staging, const RootOptions& options, Fo
                      {{"file", options.file}, {"layout", layout_text(*found.facts)}}));
   }
   const bool larger = options.size > options.report.size;
-  const bool grows = larger && root.last;
+  const bool grows = larger && root.last && can_grow(root.partition, options.size);
   if (larger) options.growing();
   if (grows) {
     auto grown = grow_root(staging, root.partition, options.size, context);
-    if (!grown) return fail(damaged(options, grown.error()));
-  } else {
-    if (larger) PINHOLE_TRY_VOID(grow_disk(staging, options.size, context));
-    if (auto mended = mend_ext4(disk_of(staging), root.partition.start, context); !mended)
-      return fail(damaged(options, mended.error()));
+    if (!grown) return fail(trouble(staging, options, std::move(grown).error()));
+  } else if (larger) {
+    PINHOLE_TRY_VOID(grow_disk(staging, options.size, context));
   }
   options.preparing();
   PINHOLE_TRY(const GuestFiles files, guest_files(staging, root.partition.start));
   Preparation plan = prepare_guest(*found.facts, std::string(options.agent), grows || !larger);
   PINHOLE_TRY_VOID(files.apply(plan.changes));
   if (auto checked = check_ext4(disk_of(staging), root.partition.start, context); !checked)
-    return fail(damaged(options, checked.error()));
+    return fail(trouble(staging, options, std::move(checked).error()));
   if (grows)
     plan.prepared.push_back(
         fmt::format("the root file system grown with its disk, to {}", format_size(options.size)));
@@ -201,7 +215,7 @@ Result<RootResult> prepare_root(const Staging& staging, const RootOptions& optio
   RootResult result;
   PINHOLE_TRY(const std::string boot_file, read_boot_file(staging, options.report, context));
   result.imported.boot = boot_loader(boot_file);
-  PINHOLE_TRY(FoundRoot found, find_root(staging, options));
+  PINHOLE_TRY(FoundRoot found, find_root(staging, options, context));
   result.imported.root = to_string(found.root.kind);
   if (found.facts) {
     PINHOLE_TRY_VOID(prepare_ext4(staging, options, found, result, context));

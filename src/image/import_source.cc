@@ -85,13 +85,6 @@ class SparseWriter {
   std::uint64_t written_ = 0;
 };
 
-Error no_space(const ImportSource& source, const fs::path& to, std::uint64_t free) {
-  return failures::told(failures::kImportNoSpace, {{"file", source.shown()},
-                                                   {"needed", "more bytes"},
-                                                   {"folder", to.parent_path().string()},
-                                                   {"free", format_size(free)}});
-}
-
 /// What may come out so far.
 Result<void> check_output(const ImportSource& source, std::uint64_t input, std::uint64_t output) {
   if (output > kLargestDisk) {
@@ -140,6 +133,13 @@ Result<Reader> open_reader(const ImportSource& source, artifact::Compression com
 
 }  // namespace
 
+Error no_space(const std::string& shown, const fs::path& folder, std::uint64_t free) {
+  return failures::told(failures::kImportNoSpace, {{"file", shown},
+                                                   {"needed", "more bytes"},
+                                                   {"folder", printable(folder.string())},
+                                                   {"free", format_size(free)}});
+}
+
 Result<ImportSource> ImportSource::open(const fs::path& path) {
   ImportSource source;
   source.shown_ = printable(path.string());
@@ -179,13 +179,21 @@ Result<std::string> ImportSource::sha256(const Pass& pass) const {
   return hash.finish_hex();
 }
 
+std::uint64_t ImportSource::allocated() const {
+  constexpr std::uint64_t kBlock = 512;  // stat(2): whatever the file system's own are
+  return std::min(size(), static_cast<std::uint64_t>(info_.st_blocks) * kBlock);
+}
+
 Result<void> ImportSource::check_unchanged() const {
   struct stat open_now{};
   struct stat named_now{};
   const auto same = [&](const struct stat& now) {
     return now.st_dev == info_.st_dev && now.st_ino == info_.st_ino &&
            now.st_size == info_.st_size && now.st_mtim.tv_sec == info_.st_mtim.tv_sec &&
-           now.st_mtim.tv_nsec == info_.st_mtim.tv_nsec;
+           now.st_mtim.tv_nsec == info_.st_mtim.tv_nsec &&
+           // Who writes can set the time above back, and not this one.
+           now.st_ctim.tv_sec == info_.st_ctim.tv_sec &&
+           now.st_ctim.tv_nsec == info_.st_ctim.tv_nsec;
   };
   if (::fstat(fd(), &open_now) == 0 && same(open_now) && ::lstat(path_.c_str(), &named_now) == 0 &&
       same(named_now))
@@ -220,7 +228,8 @@ Result<void> decompress(const ImportSource& source, artifact::Compression compre
     if (error == 0 && writer.written() < space_at) continue;
     space_at = writer.written() + kSpaceEvery;
     PINHOLE_TRY(const std::uint64_t free, sys::free_space(to.parent_path()));
-    if (error != 0 || free < kSpaceLeft) return fail(no_space(source, to, free));
+    if (error != 0 || free < kSpaceLeft)
+      return fail(no_space(source.shown(), to.parent_path(), free));
   }
   if (::ftruncate(out.get(), static_cast<off_t>(size)) != 0)
     return fail("cannot write {}: {}", to.string(), errno_text(errno));

@@ -34,6 +34,8 @@ class ImportSource {
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] const std::string& shown() const { return shown_; }
   [[nodiscard]] std::uint64_t size() const { return static_cast<std::uint64_t>(info_.st_size); }
+  /// What it takes on its disk: a sparse file less than its size.
+  [[nodiscard]] std::uint64_t allocated() const;
   /// SHA-256 of all of it, holes unread.
   Result<std::string> sha256(const Pass& pass) const;
   /// `import_changed` where somebody wrote to it since it was opened, or another file has its name.
@@ -45,6 +47,9 @@ class ImportSource {
   std::string shown_;
   struct stat info_{};
 };
+
+/// `import_no_space` while something is written to `folder`; `shown` is what is imported.
+Error no_space(const std::string& shown, const std::filesystem::path& folder, std::uint64_t free);
 
 /// What comes out of `source`, which is compressed once, into the new file `to`; zeros become holes. Bounded by kLargestDisk, by the free space, and by how much more than its input it is.
 Result<void> decompress(const ImportSource& source, artifact::Compression compression,

@@ -1,18 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/import.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "artifact/test_artifacts.h"
+#include "failures/import.h"
 #include "image/import_checksum.h"
 #include "image/import_disk.h"
 #include "image/import_guest.h"
 #include "image/import_layout.h"
 #include "image/import_references.h"
 #include "image/import_root.h"
+#include "image/import_source.h"
 #include "image/test_store.h"
+#include "sys/process.h"
+#include "sys/user.h"
 
 namespace pinhole::image {
 namespace {
@@ -104,6 +114,14 @@ TEST(ImportReferences, VmdkWithExtentsOrAParentElsewhere) {
                 DiskFormat::vmdk),
             std::nullopt);
   EXPECT_THAT(outside_reference(MemorySource(sparse("parentCID=0badcafe\n")), DiskFormat::vmdk),
+              Optional(HasSubstr("a parent")));
+  // QEMU finds the words anywhere behind the header, not at a line's beginning alone, nor where the header says.
+  EXPECT_THAT(outside_reference(MemorySource(sparse("#parentFileNameHint=\"/etc/shadow\"\n")),
+                                DiskFormat::vmdk),
+              Optional(std::string("the parent \"/etc/shadow\"")));
+  std::string elsewhere = sparse("# parentCID=0badcafe\n");
+  elsewhere[28] = 40;
+  EXPECT_THAT(outside_reference(MemorySource(elsewhere), DiskFormat::vmdk),
               Optional(HasSubstr("a parent")));
   EXPECT_THAT(
       outside_reference(MemorySource(sparse("RW 1 SPARSE \"x\"\nRW 1 FLAT \"/etc/shadow\" 0\n")),
@@ -236,6 +254,204 @@ TEST(ImportRoot, FileSystemsByTheirFirstBytes) {
   EXPECT_EQ(kind(0, "LUKS\xba\xbe"), RootKind::luks);
   EXPECT_EQ(kind(4096, "XFSB"), RootKind::unknown);
   EXPECT_EQ(root_kind(MemorySource("")), RootKind::unknown);
+}
+
+class ImportFile : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!sys::find_program("qemu-img")) GTEST_SKIP() << "no qemu-img here";
+  }
+  std::filesystem::path put(std::string_view name, const std::string& content) {
+    EXPECT_TRUE(sys::write_file_atomic(folder_.path() / name, content));
+    return folder_.path() / name;
+  }
+  std::filesystem::path as_qcow2(const std::filesystem::path& raw) {
+    const std::filesystem::path to = raw.string() + ".qcow2";
+    const auto done = sys::run({.program = *sys::find_program("qemu-img"),
+                                .args = {"convert", "-f", "raw", "-O", "qcow2", raw, to}},
+                               {.time = std::chrono::seconds(60)});
+    EXPECT_TRUE(done && done->status.ok());
+    return to;
+  }
+  Error refused(ImportOptions options) {
+    options.store = store_.path();
+    options.name = "x";
+    options.progress = [&](const ImportProgress& step) { last_ = step.stage; };
+    auto made = import_image(options);
+    EXPECT_FALSE(made);
+    EXPECT_FALSE(std::filesystem::exists(store_.path() / "x"));
+    return made ? Error{} : made.error();
+  }
+  sys::TempDir folder_ = sys::TempDir::make().value();
+  TestStore store_;
+  ImportStage last_ = ImportStage::cleaning;
+};
+
+TEST_F(ImportFile, AnEmptyChecksumIsNoneAndNotAWishForNone) {
+  const auto disk = put("d.raw", artifact::test::bootable_disk());
+  const Error hash = refused({.file = disk, .sha256 = ""});
+  EXPECT_EQ(hash.message, "--sha256 expects 64 hexadecimal digits");
+  EXPECT_EQ(hash.exit_status, 2);
+  EXPECT_EQ(refused({.file = disk, .sums = ""}).message, "--sums expects the name of a file");
+}
+
+TEST_F(ImportFile, SizesThatCannotBeAreRefusedBeforeTheWork) {
+  const auto disk = put("d.raw", artifact::test::bootable_disk());
+  EXPECT_EQ(refused({.file = disk, .size = std::uint64_t{3} << 40}).code, "import_too_large");
+  EXPECT_EQ(last_, ImportStage::cleaning);
+  EXPECT_EQ(refused({.file = disk, .size = 20}).code, "import_size_smaller");
+  EXPECT_EQ(last_, ImportStage::checksum);
+}
+
+TEST_F(ImportFile, CommandsThatMendADiskAreToldOfRawOnesAlone) {
+  std::string torn = artifact::test::bootable_disk();
+  torn[torn.size() - 512 + 16] ^= 1;  // the checksum of the second table
+  const auto raw = put("d.raw", torn);
+  const Error of_raw = refused({.file = raw});
+  EXPECT_EQ(of_raw.code, "gpt_damaged");
+  EXPECT_THAT(of_raw.fix, HasSubstr("sgdisk -e "));
+  const Error of_copy = refused({.file = as_qcow2(raw)});
+  EXPECT_EQ(of_copy.code, "gpt_damaged");
+  EXPECT_EQ(of_copy.fix, failures::kImportMendElsewhere);
+}
+
+TEST_F(ImportFile, ADiskWithAnMbrIsNotGrownAsIfItHadAGpt) {
+  using artifact::test::fat, artifact::test::put;
+  std::string disk(64 * 512, '\0');
+  disk += fat();
+  disk[446 + 4] = '\xef';
+  put<std::uint32_t>(disk, 446 + 8, 64);
+  put<std::uint32_t>(disk, 446 + 12, static_cast<std::uint32_t>(fat().size() / 512));
+  put<std::uint16_t>(disk, 510, 0xaa55);
+  EXPECT_EQ(refused({.file = this->put("d.raw", disk)}).code, "disk_has_no_gpt");
+}
+
+TEST_F(ImportFile, AVhdOfAnyMakerKeepsItsEnd) {
+  constexpr std::size_t kSize = 300 * 1024;
+  std::string bytes = std::string(kSize, 'd') + artifact::test::vhd_footer(kSize, 2);
+  bytes.replace(kSize + 28, 4, "vbox");
+  bytes[kSize + 57] = 2;  // 2 cylinders of 4 heads with 17 sectors: 68 KiB
+  bytes[kSize + 58] = 4;
+  bytes[kSize + 59] = 17;
+  artifact::test::seal_vhd(bytes, kSize, 512, 64);
+  const auto source = ImportSource::open(put("d,x.vhd", bytes));
+  ASSERT_TRUE(source);
+  std::filesystem::create_directory(folder_.path() / "out");
+  const auto to = folder_.path() / "out/disk.raw";
+  const auto done = convert_to_raw(*source, DiskFormat::vhd, to, {}, [](double) {});
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(std::filesystem::file_size(to), kSize);
+}
+
+TEST_F(ImportFile, WhoeverWritesToItIsSeenWhateverTimeItShows) {
+  const auto path = put("d.raw", "first");
+  const auto source = ImportSource::open(path);
+  ASSERT_TRUE(source);
+  EXPECT_TRUE(source->check_unchanged());
+  struct stat before{};
+  struct stat now{};
+  ASSERT_EQ(::stat(path.c_str(), &before), 0);
+  do {  // the clock that files have ticks every few milliseconds
+    const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    ASSERT_EQ(::pwrite(file.get(), "other", 5, 0), 5);
+    const std::array<timespec, 2> times = {before.st_atim, before.st_mtim};
+    ASSERT_EQ(::futimens(file.get(), times.data()), 0);
+    ASSERT_EQ(::stat(path.c_str(), &now), 0);
+  } while (now.st_ctim.tv_sec == before.st_ctim.tv_sec &&
+           now.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
+  EXPECT_EQ(now.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+  EXPECT_EQ(source->check_unchanged().error().code, "import_changed");
+}
+
+TEST_F(ImportFile, ASparseOneTakesWhatIsInIt) {
+  const auto path = put("d.raw", std::string(4096, 'x'));
+  std::filesystem::resize_file(path, std::uint64_t{1} << 30);
+  const auto source = ImportSource::open(path);
+  ASSERT_TRUE(source);
+  EXPECT_EQ(source->size(), std::uint64_t{1} << 30);
+  EXPECT_LE(source->allocated(), 1U << 20);
+  EXPECT_GE(source->allocated(), 4096U);
+}
+
+class Ext4 : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!sys::find_program("mke2fs") || !sys::find_program("debugfs"))
+      GTEST_SKIP() << "no e2fsprogs";
+    std::filesystem::create_directory(folder_);
+    const auto done =
+        sys::run({.program = *sys::find_program("mke2fs"),
+                  .args = {"-q", "-t", "ext4", "-O", "^metadata_csum", disk_.string(), "8M"}},
+                 {.time = std::chrono::seconds(60)});
+    ASSERT_TRUE(done && done->status.ok());
+  }
+  void flip(std::uint64_t at, unsigned char bits) const {
+    const Fd file(::open(disk_.c_str(), O_RDWR | O_CLOEXEC));
+    unsigned char byte = 0;
+    ASSERT_EQ(::pread(file.get(), &byte, 1, static_cast<off_t>(at)), 1);
+    byte ^= bits;
+    ASSERT_EQ(::pwrite(file.get(), &byte, 1, static_cast<off_t>(at)), 1);
+  }
+  sys::TempDir above_ = sys::TempDir::make().value();
+  std::filesystem::path folder_ = above_.path() / "it's a folder";
+  std::filesystem::path disk_ = folder_ / "disk.raw";
+};
+
+TEST_F(Ext4, IsReadAndWrittenInAFolderWithSpaces) {
+  const GuestFiles files(disk_, 0, folder_);
+  const auto done = files.apply({.files = {{.path = "/etc/x", .content = "hello"}}});
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(files.read("/etc/x", 100).value(), "hello");
+  const Error asked = GuestFiles(disk_, 0, folder_ / "a?b").look({"/etc"}).error();
+  EXPECT_THAT(asked.message, HasSubstr("debugfs cannot be told the name"));
+}
+
+TEST_F(Ext4, OfFeaturesThatTheHostDoesNotKnowIsCalledSo) {
+  constexpr std::uint64_t kIncompatible = 1024 + 0x60;
+  flip(kIncompatible + 3, 0x40);
+  const auto found = GuestFiles(disk_, 0, folder_).look({"/etc"});
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, "import_root_too_new");
+  EXPECT_THAT(found.error().message, HasSubstr("unsupported feature"));
+  const auto checked = check_ext4(disk_, 0, {});
+  ASSERT_FALSE(checked);
+  EXPECT_NE(checked.error().code, "import_root_damaged");
+}
+
+TEST_F(Ext4, DamageIsWhatE2fsckCallsSo) {
+  EXPECT_TRUE(check_ext4(disk_, 0, {}));
+  constexpr std::uint64_t kBlock = 1024, kDescriptors = 2 * kBlock;
+  unsigned char block_bitmap = 0;
+  const Fd file(::open(disk_.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::pread(file.get(), &block_bitmap, 1, kDescriptors), 1);
+  flip(block_bitmap * kBlock, 0xff);  // blocks in use that are called free
+  const auto checked = check_ext4(disk_, 0, {});
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code, "import_root_damaged");
+  EXPECT_TRUE(mend_ext4(disk_, 0, {}));
+  EXPECT_TRUE(check_ext4(disk_, 0, {}));
+  const auto missing = check_ext4(folder_ / "missing", 0, {});
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().code, "import_root_damaged");
+}
+
+TEST_F(ImportFile, AStoreThatDebugfsCannotNameIsRefusedAtOnce) {
+  const auto disk = put("d.raw", artifact::test::bootable_disk());
+  const auto made =
+      import_image({.store = store_.path() / "what?", .file = disk, .name = "x", .agent = disk});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, "import_store_name");
+}
+
+TEST(ImportDisk, ARootGrowsWhereThereIsRoomAndItsNameIsKept) {
+  constexpr std::uint64_t kMiB = 1 << 20;
+  const artifact::Partition root{.number = 1, .name = "root", .start = kMiB, .size = 8 * kMiB};
+  EXPECT_TRUE(can_grow(root, 11 * kMiB));
+  EXPECT_FALSE(can_grow(root, 10 * kMiB));
+  EXPECT_FALSE(can_grow(root, 0));
+  artifact::Partition named = root;
+  named.name = "a:b";
+  EXPECT_FALSE(can_grow(named, 11 * kMiB));
 }
 
 TEST(ImportName, AfterTheFile) {

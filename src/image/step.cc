@@ -137,11 +137,13 @@ Result<sys::Command> unconfined_command(const Step& step) {
   return command;
 }
 
-enum class Outcome { ended, cancelled, timed_out };
+enum class Outcome { ended, cancelled, timed_out, stopped };
 
 /// Reads until the output ends, which is when the last process that holds it does.
+/// `stopped`: `why` holds what context.watch said.
 Outcome follow(const Fd& output, Lines& lines, const StepContext& context,
-               steady_clock::time_point deadline) {
+               steady_clock::time_point deadline, Result<void>& why) {
+  const std::int64_t longest = context.watch ? kWatchEvery.count() : 60'000;
   std::array<char, 16384> chunk;
   for (;;) {
     const auto left =
@@ -149,8 +151,10 @@ Outcome follow(const Fd& output, Lines& lines, const StepContext& context,
     if (left <= 0) return Outcome::timed_out;
     std::array<pollfd, 2> waited = {pollfd{output.get(), POLLIN, 0},
                                     pollfd{context.cancel_fd, POLLIN, 0}};
-    ::poll(waited.data(), waited.size(), static_cast<int>(std::min<std::int64_t>(left, 60'000)));
+    ::poll(waited.data(), waited.size(), static_cast<int>(std::min<std::int64_t>(left, longest)));
     if (waited[1].revents != 0) return Outcome::cancelled;
+    if (context.watch) why = context.watch();
+    if (!why) return Outcome::stopped;
     if (waited[0].revents == 0) continue;
     const ssize_t n = ::read(output.get(), chunk.data(), chunk.size());
     if (n < 0 && errno == EINTR) continue;
@@ -175,7 +179,13 @@ Result<void> run_step(const Step& step, const StepContext& context) {
   PINHOLE_TRY(sys::Process process, sys::spawn(command));
   pipe.second.reset();
   Lines lines(context);
-  const Outcome outcome = follow(pipe.first, lines, context, steady_clock::now() + step.limit);
+  Result<void> watched;
+  const Outcome outcome =
+      follow(pipe.first, lines, context, steady_clock::now() + step.limit, watched);
+  if (outcome == Outcome::stopped) {
+    process.stop(kStopGrace);
+    return watched;
+  }
   if (outcome == Outcome::cancelled) {
     process.stop(kStopGrace);
     return fail(cancelled(step));

@@ -20,7 +20,10 @@ namespace pinhole::image {
 struct StepContext {
   int cancel_fd = -1;  ///< borrowed; readable means: stop. -1: never
   std::function<void(std::string_view line)> on_line = {};
+  /// Asked again and again while a step runs, every kWatchEvery: an error stops the step, and is what it ends with.
+  std::function<Result<void>()> watch = {};
 };
+inline constexpr std::chrono::milliseconds kWatchEvery{50};
 
 struct Step {
   std::string doing;              ///< for errors: "fill the root file system"

@@ -137,8 +137,8 @@ Result<void> check_image_files(const BaseImage& image) {
                                         image.name)));
   };
   PINHOLE_TRY_VOID(judged(artifact::check_raw_disk(image.disk, artifact::DiskAccess::read_only)));
-  // One that was imported may have none outside of its disk.
-  if (!image.kernel.empty()) PINHOLE_TRY_VOID(judged(artifact::check_kernel(image.kernel)));
+  // One that was imported boots what is on its disk: a kernel beside it, another image's perhaps, is for a probe alone.
+  if (!image.imported) PINHOLE_TRY_VOID(judged(artifact::check_kernel(image.kernel)));
   if (!image.direct) return {};
   return judged(artifact::check_initrd(image.direct->modules, artifact::Depth::quick));
 }
@@ -200,6 +200,12 @@ Result<void> choose_boot(const PrepareOptions& options, const sys::User& user, D
   return {};
 }
 
+/// One to try KVM with.
+bool has_probe_kernel(const PrepareOptions& options) {
+  if (!options.image || options.image->kernel.empty()) return false;
+  return !options.image->imported || artifact::check_kernel(options.image->kernel).has_value();
+}
+
 Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& options,
                             Draft& draft) {
   config::VmPlan& plan = draft.plan;
@@ -211,8 +217,7 @@ Result<void> choose_machine(const config::Paths& paths, const PrepareOptions& op
   }
   plan.cpus = options.request.cpus.value_or(1);
   plan.memory_mib = options.request.memory_mib.value_or(1024);
-  if (options.accelerator == AcceleratorWish::automatic && options.image &&
-      !options.image->kernel.empty()) {
+  if (options.accelerator == AcceleratorWish::automatic && has_probe_kernel(options)) {
     const auto choice =
         choose_accelerator(plan.qemu, options.image->kernel, paths.state / "kvm-probe");
     plan.accelerator = choice.accelerator;

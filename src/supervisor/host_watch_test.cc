@@ -22,7 +22,7 @@ struct Host {
     now.boot += time;
     now.monotonic += time;
   }
-  void sleep(std::chrono::nanoseconds time) {
+  void suspend(std::chrono::nanoseconds time) {
     now.real += time;
     now.boot += time;
   }
@@ -45,7 +45,7 @@ TEST(HostWatch, SleepIsToldOnce) {
   Host host;
   HostWatch watch;
   watch.look(host.now);
-  host.sleep(3h + 5min);
+  host.suspend(3h + 5min);
   host.pass(2s);
   const auto seen = watch.look(host.now);
   EXPECT_THAT(seen.lines, ElementsAre("the host slept for 3 h 5 min"));
