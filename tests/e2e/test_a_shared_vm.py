@@ -62,6 +62,13 @@ def test_status_and_evidence(home, vm, workspace):
     assert wait_until(lambda: len(heartbeat.findall((folder / "status.log").read_text())) >= 3, 30)
 
 
+def test_both_consoles_are_kept(home, vm):
+    """Whichever of them a system writes to: the wrong one would look like a machine that says nothing."""
+    home.sh(vm, "echo said-on-the-serial-port > /dev/ttyS0; echo said-on-the-virtio-console > /dev/hvc0")
+    console = home.vm_dir(vm) / "console.log"
+    assert wait_until(lambda: all(f"said-on-the-{name}" in console.read_text(errors="replace") for name in ("serial-port", "virtio-console")), 20)
+
+
 def test_a_second_up_is_refused_and_harms_nothing(home, vm):
     done = home.run("up", vm)
     assert done.returncode != 0
