@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/shell_word.h"
 
 namespace pinhole::failures {
 namespace {
@@ -17,17 +18,6 @@ bool is_word(std::string_view name) {
   static constexpr auto kWords =
       std::to_array<std::string_view>({"file", "folder", "name", "path", "program", "vm"});
   return std::ranges::find(kWords, name) != kWords.end();
-}
-
-/// As one word of sh(1).
-std::string shell_word(std::string_view value) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
-  if (!value.empty() && value.find_first_not_of(kPlain) == std::string_view::npos)
-    return std::string(value);
-  std::string out = "'";
-  for (const char c : value) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
 }
 
 class Filler {

@@ -98,7 +98,9 @@ inline constexpr Failure kImportTooLarge{
         "A few bytes of an image can claim a disk of any size. Larger disks than this are no "
         "system to "
         "boot from.",
-    .fix = "if it really is that large, attach it as it is: pinhole up NAME --disk FILE",
+    .fix =
+        "take another image; a raw disk that really is that large can be started as it is: "
+        "pinhole up NAME --disk FILE",
 };
 
 inline constexpr Failure kImportBomb{

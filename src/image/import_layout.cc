@@ -222,6 +222,10 @@ Preparation prepare_guest(const GuestFacts& facts, std::string agent, bool grown
   return Planner(facts, std::move(agent), grown).run();
 }
 
+bool has_grub_configuration(const GuestFacts& facts) {
+  return std::ranges::any_of(kGrubs, [&](const char* path) { return !facts.text(path).empty(); });
+}
+
 std::string quick_grub(std::string_view grub_cfg) {
   constexpr std::string_view kSerial = " console=ttyS0,115200";
   std::string out;

@@ -48,6 +48,8 @@ struct Preparation {
 /// `grown`: the root file system fills its disk already, so that nobody in the guest has to see to it.
 Preparation prepare_guest(const GuestFacts& facts, std::string agent, bool grown);
 
+/// It may be on a partition of its own, behind /boot.
+bool has_grub_configuration(const GuestFacts& facts);
 /// grub.cfg that does not wait for somebody at a keyboard, and whose kernels speak on the serial port; the same text where both
 /// is so.
 std::string quick_grub(std::string_view grub_cfg);

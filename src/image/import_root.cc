@@ -158,6 +158,10 @@ Result<void> prepare_ext4(const Staging& staging, const RootOptions& options, Fo
   options.preparing();
   PINHOLE_TRY(const GuestFiles files, guest_files(staging, root.partition.start));
   Preparation plan = prepare_guest(*found.facts, std::string(options.agent), grows || !larger);
+  if (result.imported.boot.contains("GRUB") && !has_grub_configuration(*found.facts))
+    plan.shortfall.emplace_back(
+        "GRUB's configuration is not in its root file system: it may wait for a key, and the "
+        "kernel may not speak on the serial port");
   PINHOLE_TRY_VOID(files.apply(plan.changes));
   if (auto checked = check_ext4(disk_of(staging), root.partition.start, context); !checked)
     return fail(trouble(staging, options, std::move(checked).error()));

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "base/shell_word.h"
 
 namespace pinhole::pep {
 namespace {

@@ -9,6 +9,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/printable.h"
+#include "base/shell_word.h"
 
 namespace pinhole::pep {
 namespace {
@@ -235,24 +236,6 @@ std::string format_answer(const Refusal& refusal, const AnswerContext& context) 
   }
   if (!context.keep_alive) out += "Connection: close\r\n";
   return out + "\r\n" + answer.body;
-}
-
-std::string shell_word(std::string_view text) {
-  // Nothing that a shell gives a meaning to.
-  const auto is_plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("._/:@%+,=-").contains(c);
-  };
-  if (!text.empty() && std::ranges::all_of(text, is_plain)) return std::string(text);
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      out += R"('\'')";
-    } else {
-      out += c;
-    }
-  }
-  return out + '\'';
 }
 
 std::string explain_command(std::string_view method, std::string_view target) {

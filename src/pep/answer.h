@@ -43,9 +43,6 @@ Answer make_answer(const Refusal& refusal, const AnswerContext& context);
 /// The same as the bytes of HTTP/1.
 std::string format_answer(const Refusal& refusal, const AnswerContext& context);
 
-/// `text` as one word of a POSIX shell: as it is, or in single quotes. The guest chose it, and a
-/// person may copy it into a terminal.
-std::string shell_word(std::string_view text);
 /// The command that explains a refusal by the policy; empty where it would be too long to be read.
 std::string explain_command(std::string_view method, std::string_view target);
 

@@ -16,6 +16,7 @@
 #include "artifact/initrd.h"
 #include "artifact/kernel.h"
 #include "base/printable.h"
+#include "base/shell_word.h"
 #include "base/strings.h"
 #include "config/boot_record.h"
 #include "image/guest_authority.h"
@@ -353,8 +354,10 @@ Result<void> make_overlay(const Draft& draft) {
   if (fs::exists(draft.paths.disk, error)) {
     return artifact::check_overlay(
         draft.paths.disk,
-        fmt::format("give the VM up and start it anew: pinhole rm {0}   (its disk is lost)",
-                    draft.plan.name));
+        fmt::format(
+            "mend it: qemu-img check -f qcow2 -r all {}; or give the VM up and start it anew: "
+            "pinhole rm {}   (its disk is lost)",
+            shell_word(draft.paths.disk.string()), draft.plan.name));
   }
   PINHOLE_TRY(const auto folder, sys::TempDir::make(draft.paths.dir));
   const fs::path made = folder.path() / draft.paths.disk.filename();

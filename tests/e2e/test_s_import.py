@@ -68,8 +68,9 @@ def store(home):
     shutil.rmtree(made.data)
 
 
-def tiny_disk(folder, root_files, esp=True):
-    """A whole disk of a small Linux, as far as a disk can tell without being started."""
+def tiny_disk(folder, root_files, esp=True, numbers=(1, 2), boot_mib=0, loader=SYSTEMD_BOOT):
+    """A whole disk of a small Linux, as far as a disk can tell without being started. `numbers`: of the EFI partition and the root;
+    `boot_mib`: a /boot of its own between them, partition 16."""
     folder.mkdir()
     tree = folder / "tree"
     for name, content in root_files.items():
@@ -83,18 +84,25 @@ def tiny_disk(folder, root_files, esp=True):
             path.write_text(content)
     disk = folder / "disk.raw"
     run = lambda *args: subprocess.run(list(map(str, args)), check=True, capture_output=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+    root_at = ROOT_AT + boot_mib * MIB
     run("truncate", "-s", TINY_BYTES, disk)
-    run("sgdisk", "--clear", "--new=1:2048:135167", "--typecode=1:ef00", "--new=2:135168:0", "--typecode=2:8304",
-        "--change-name=2:root", disk)
-    fat, root = folder / "esp.img", folder / "root.img"
+    partitions = [(numbers[0], MIB, ROOT_AT, "ef00"), (numbers[1], root_at, None, "8304")] + ([(16, ROOT_AT, root_at, "ea00")] if boot_mib else [])
+    run("sgdisk", "--clear", *(word for number, start, end, kind in partitions for word in (
+        f"--new={number}:{start // 512}:{end // 512 - 1 if end else 0}", f"--typecode={number}:{kind}")), f"--change-name={numbers[1]}:root", disk)
+    fat, root, boot = folder / "esp.img", folder / "root.img", folder / "boot.img"
     run("truncate", "-s", 65 * MIB, fat)
     run("mkfs.fat", "-F", "32", fat)
     if esp:
         run("mmd", "-i", fat, "::/EFI", "::/EFI/BOOT")
-        run("mcopy", "-i", fat, SYSTEMD_BOOT, "::/EFI/BOOT/BOOTX64.EFI")
-    run("truncate", "-s", TINY_BYTES - ROOT_AT - MIB, root)
+        run("mcopy", "-i", fat, loader, "::/EFI/BOOT/BOOTX64.EFI")
+    run("truncate", "-s", TINY_BYTES - root_at - MIB, root)
     run("mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", "-d", tree, root)
-    for part, at in ((fat, MIB), (root, ROOT_AT)):
+    parts = [(fat, MIB), (root, root_at)]
+    if boot_mib:
+        run("truncate", "-s", boot_mib * MIB, boot)
+        run("mke2fs", "-q", "-t", "ext4", boot)
+        parts.append((boot, ROOT_AT))
+    for part, at in parts:
         run("dd", f"if={part}", f"of={disk}", "bs=1M", f"seek={at // MIB}", "conv=notrunc,sparse")
         part.unlink()
     return disk
@@ -169,6 +177,54 @@ def test_what_is_imported_is_prepared_and_says_so(store, tiny):
     listed = store.run("image", "ls").stdout
     assert "disk.raw, Tiny Linux 1, systemd, cloud-init" in listed
     assert "content matches the manifest" in store.run("image", "inspect", "tiny").stdout
+
+
+def test_a_disk_laid_out_like_ubuntus(store):
+    """The root is partition 1 and comes last, GRUB's files are on a /boot of their own; snapd, netplan, systemd-resolved."""
+    shim = store.files / "shim.efi"
+    subprocess.run(["mcopy", "-n", "-i", f"{cloud_disk.raw('debian')}@@{4 * MIB}", "::/EFI/BOOT/BOOTX64.EFI", shim], check=True, capture_output=True)
+    units = "usr/lib/systemd/system"
+    disk = tiny_disk(store.files / "ubuntu", {
+        "etc/os-release": "-> ../usr/lib/os-release",
+        "usr/lib/os-release": 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\nNAME="Ubuntu"\n',
+        "etc/resolv.conf": "-> ../run/systemd/resolve/stub-resolv.conf",
+        "etc/netplan/50-cloud-init.yaml": "network: {version: 2}\n",
+        "usr/bin/cloud-init": "#!/usr/bin/python3\n", "usr/bin/growpart": "#!/bin/sh\n",
+        "usr/lib/systemd/systemd": "\x7fELF", "usr/sbin/init": "-> ../lib/systemd/systemd",
+        "bin": "-> usr/bin", "sbin": "-> usr/sbin", "lib": "-> usr/lib", "boot": None,
+        **{f"{units}/{name}": "[Unit]\n" for name in ("systemd-networkd-wait-online.service", "systemd-resolved.service",
+                                                       "snapd.seeded.service", "apt-news.service")},
+    }, numbers=(15, 1), boot_mib=16, loader=shim)
+    made = store.json("image", "import", disk, "--name", "ubuntu", "--size", "256M")
+    imported = made["imported"]
+    assert (imported["layout"], imported["boot"]) == ("Ubuntu 24.04.1 LTS, systemd, cloud-init", "shim and GRUB")
+    assert imported["shortfall"] == ["GRUB's configuration is not in its root file system: it may wait for a key, and the kernel may not "
+                                     "speak on the serial port"]
+    assert "the root file system grown with its disk, to 256.0 MiB" in imported["prepared"]
+    got, at = made["disk"]["path"], ROOT_AT + 16 * MIB
+    for name in ("systemd-networkd-wait-online.service", "systemd-resolved.service", "snapd.seeded.service", "apt-news.service"):
+        assert '"/dev/null"' in guest_stat(got, f"/etc/systemd/system/{name}", at), name
+    assert guest_file(got, "/etc/resolv.conf", at) == b"nameserver 127.0.0.1\n"
+    assert '"../pinhole-agent.service"' in guest_stat(got, "/etc/systemd/system/sysinit.target.wants/pinhole-agent.service", at)
+    store.run("image", "rm", "ubuntu")
+
+
+def test_a_disk_laid_out_like_alpines(store):
+    """BusyBox, OpenRC, no systemd and no cloud-init; a boot loader that firmware starts by its standard name."""
+    disk = tiny_disk(store.files / "alpine", {
+        "etc/os-release": 'NAME="Alpine Linux"\nPRETTY_NAME="Alpine Linux v3.20"\n',
+        "etc/inittab": "::sysinit:/sbin/openrc sysinit\n::wait:/sbin/openrc default\ntty1::respawn:/sbin/getty 38400 tty1\n",
+        "sbin/init": "-> /bin/busybox", "sbin/openrc": "\x7fELF", "bin/busybox": "\x7fELF", "usr/bin": None, "boot": None,
+    })
+    made = store.json("image", "import", disk, "--name", "alpine", "--size", "256M")
+    imported = made["imported"]
+    assert imported["layout"] == "Alpine Linux v3.20, OpenRC with BusyBox"
+    assert imported["shortfall"] == ["there is no cloud-init: user-data does nothing, and your user is not made"]
+    assert "the agent, started by /etc/inittab" in imported["prepared"]
+    got = made["disk"]["path"]
+    assert guest_file(got, "/etc/inittab").endswith(b"\n::respawn:/usr/lib/pinhole/start\n")
+    assert "Mode: 0755" in guest_stat(got, "/usr/lib/pinhole/start")
+    store.run("image", "rm", "alpine")
 
 
 FORMS = {
