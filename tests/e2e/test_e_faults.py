@@ -302,7 +302,7 @@ def test_a_full_disk_pauses_the_vm_and_space_lets_it_go_on(small, policy):
     written, read = busy.communicate(timeout=120)[0].splitlines()
     assert written == read
     # Its own time stood still; its clock follows the host's.
-    assert guest_times(small, "small")[1] - begun > 0.8 * stood_still > 0.1
+    assert guest_times(small, "small")[1] - begun > 0.8 * stood_still
     assert wait_until(lambda: abs(guest_times(small, "small")[0]) < 1.5, 60)
     after = small.json("status", "small")["processes"]
     assert {name: pid for name, pid in after.items() if name != "pep"} == {name: pid for name, pid in pids.items() if name != "pep"}
